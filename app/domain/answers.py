@@ -1,0 +1,87 @@
+"""Answers, abstentions and the citations that carry them."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.domain.documents import Passage
+
+
+class AnswerStatus(StrEnum):
+    """How a question ended."""
+
+    ANSWERED = "answered"
+    ABSTAINED = "abstained"
+
+
+class AbstentionReason(StrEnum):
+    """Why Opora does not answer."""
+
+    NOTHING_READABLE = "nothing_readable"
+    WEAK_EVIDENCE = "weak_evidence"
+    MODEL_FOUND_NOTHING = "model_found_nothing"
+    NOTHING_SUPPORTED = "nothing_supported"
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A sentence of the answer and the exact piece of a document that carries it.
+
+    `quote` is the parsed document's text at `[char_start, char_end)`; `[answer_start, answer_end)`
+    is the sentence in the answer's text; `support` in [0, 1] says how much of it the quote carries.
+    """
+
+    marker: int
+    document_id: str
+    version: int
+    chunk_id: int
+    title: str
+    source_uri: str | None
+    pages: tuple[int, ...]
+    quote: str
+    char_start: int
+    char_end: int
+    answer_start: int
+    answer_end: int
+    support: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the model server counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What produced an answer, so that it can be explained later."""
+
+    model: str
+    generation_id: str
+    prompt_version: str
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A grounded answer: each sentence in it has a citation."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    passages: tuple[Passage, ...]
+    provenance: Provenance
+    usage: Usage = Usage()
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """An honest "not in the documents", with the nearest passages and the reason."""
+
+    text: str
+    reason: AbstentionReason
+    passages: tuple[Passage, ...]
+    provenance: Provenance
+    usage: Usage = Usage()
+    timings_ms: dict[str, float] = field(default_factory=dict)

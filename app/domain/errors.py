@@ -1,0 +1,221 @@
+"""Every error that Opora raises on purpose.
+
+OporaError
+├── BadInput                  the caller can mend it
+│   ├── InvalidField          422
+│   ├── BodyTooLarge          413
+│   ├── UnsupportedMedia      415
+│   ├── NotFound              404 (also: not yours to see)
+│   └── Conflict              409
+├── NotAllowed
+│   ├── Unauthenticated       401
+│   └── Forbidden             403
+├── Overloaded                429, retry later
+├── Unavailable               503, something that Opora leans on is down
+│   ├── DatabaseUnavailable
+│   ├── IndexUnavailable
+│   ├── ModelServerUnavailable
+│   ├── ModelServerRefused
+│   ├── ModelServerBroken
+│   └── ModelServerTimeout    504
+├── DocumentRejected          a terminal state of a document, with its reason
+│   ├── EmptyDocument
+│   ├── UnreadableDocument
+│   ├── EncryptedDocument
+│   ├── DocumentTooComplex
+│   └── ParserDied
+├── JobCancelled              somebody asked the work to stop
+└── OperatorError             a clear sentence for whoever starts Opora
+    ├── ConfigurationError
+    ├── FingerprintMismatch
+    └── DamagedGeneration
+
+Each class has a stable `code` (docs/errors.md lists them all); statuses are chosen in
+`app/api/errors.py` alone. A message says what to do next.
+"""
+
+
+class OporaError(Exception):
+    """The root of the tree."""
+
+    code = "internal"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class BadInput(OporaError):
+    """The caller's request cannot be served as it is."""
+
+    code = "bad_input"
+
+
+class InvalidField(BadInput):
+    """A field of the payload is missing, empty, over-long or of the wrong kind."""
+
+    code = "invalid_field"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class BodyTooLarge(BadInput):
+    """The request body is over the configured limit."""
+
+    code = "body_too_large"
+
+
+class UnsupportedMedia(BadInput):
+    """The bytes are of a type that Opora does not read, whatever the name says."""
+
+    code = "unsupported_media"
+
+
+class NotFound(BadInput):
+    """There is no such thing, or the caller may not see it: both answer alike."""
+
+    code = "not_found"
+
+
+class Conflict(BadInput):
+    """The thing is in a state that does not allow the call."""
+
+    code = "conflict"
+
+
+class NotAllowed(OporaError):
+    """The caller is unknown or lacks the scope."""
+
+    code = "not_allowed"
+
+
+class Unauthenticated(NotAllowed):
+    """No credential, or one that is wrong, expired or revoked."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(NotAllowed):
+    """The credential is good but lacks the scope for this call."""
+
+    code = "forbidden"
+
+
+class Overloaded(OporaError):
+    """Too much at once; the caller may retry after `retry_after_s` seconds."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(OporaError):
+    """Something that Opora leans on does not answer."""
+
+    code = "unavailable"
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL does not answer."""
+
+    code = "database_unavailable"
+
+
+class IndexUnavailable(Unavailable):
+    """No index is loaded in this process yet."""
+
+    code = "index_unavailable"
+
+
+class ModelServerUnavailable(Unavailable):
+    """No connection to the model server, or it went away in mid-answer."""
+
+    code = "model_server_unavailable"
+
+
+class ModelServerRefused(Unavailable):
+    """The model server answered with an error status."""
+
+    code = "model_server_refused"
+
+
+class ModelServerBroken(Unavailable):
+    """The model server answered something that is not its protocol."""
+
+    code = "model_server_broken"
+
+
+class ModelServerTimeout(Unavailable):
+    """The model server took longer than its limit."""
+
+    code = "model_server_timeout"
+
+
+class DocumentRejected(OporaError):
+    """A file ends in a terminal state without text; the message is its reason."""
+
+    code = "document_rejected"
+
+
+class EmptyDocument(DocumentRejected):
+    """The file was read and holds no text."""
+
+    code = "document_empty"
+
+
+class UnreadableDocument(DocumentRejected):
+    """The file is damaged or not what its type promises."""
+
+    code = "document_unreadable"
+
+
+class EncryptedDocument(DocumentRejected):
+    """The file asks for a password."""
+
+    code = "document_encrypted"
+
+
+class DocumentTooComplex(DocumentRejected):
+    """Reading the file passed a limit of memory, time, size or element count."""
+
+    code = "document_too_complex"
+
+
+class ParserDied(DocumentRejected):
+    """The parser's process ended without a result."""
+
+    code = "parser_died"
+
+
+class JobCancelled(OporaError):
+    """The job was cancelled while it ran."""
+
+    code = "job_cancelled"
+
+
+class OperatorError(OporaError):
+    """Opora cannot start or work as it is set up."""
+
+    code = "operator"
+
+
+class ConfigurationError(OperatorError):
+    """A setting is unknown, malformed or contradicts another one."""
+
+    code = "configuration"
+
+
+class FingerprintMismatch(OperatorError):
+    """Stored vectors were made by another embedder than the configured one."""
+
+    code = "fingerprint_mismatch"
+
+
+class DamagedGeneration(OperatorError):
+    """A generation's files do not match their manifest."""
+
+    code = "damaged_generation"

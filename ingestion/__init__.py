@@ -1,0 +1,1 @@
+"""The worker's door: jobs that turn accepted files into searchable chunks."""
