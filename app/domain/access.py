@@ -32,7 +32,7 @@ class AccessScope:
 
     @property
     def is_admin(self) -> bool:
-        """Admins manage every document; what they *read* in answers follows their principals too."""
+        """Admins manage, and therefore see, every document."""
         return Scope.ADMIN in self.scopes
 
     def may_read(self, readers: frozenset[str]) -> bool:

@@ -1,5 +1,6 @@
 """What is stored about documents: versions, blocks of parsed text, chunks, passages, jobs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -120,6 +121,12 @@ class Passage:
     found_by: tuple[str, ...] = ()
     dense_score: float = 0.0
     lexical_score: float = 0.0
+
+
+def index_text(title: str, heading_path: Sequence[str], context: str, text: str) -> str:
+    """What both search legs read of a chunk: where it stands, then what it says."""
+    headings = [title, *(heading for heading in heading_path if heading != title)]
+    return "\n".join(part for part in (*headings, context, text) if part)
 
 
 class JobState(StrEnum):

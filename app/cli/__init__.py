@@ -1,0 +1,306 @@
+"""The `opora` command."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.domain.access import Scope
+from app.domain.errors import OporaError
+from app.settings import Settings, load_settings
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Opora answers questions from your company's own documents.",
+)
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+cli.add_typer(keys, name="keys")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+FollowParent = Annotated[bool, typer.Option("--follow-parent", hidden=True)]
+
+out, err = Console(), Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command; an expected error is one sentence and exit code 1."""
+    try:
+        cli()
+    except OporaError as error:
+        err.print(f"opora: {error.message}", style="red", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@cli.command()
+def serve(
+    first_documents: Annotated[
+        Path | None, typer.Option(help="Ingest this folder when the database is new.")
+    ] = None,
+) -> None:
+    """Run everything on this machine: database, model server, worker, app."""
+    from app.cli.serve import serve as run
+
+    run(load_settings(), first_documents, out)
+
+
+@cli.command()
+def app(follow_parent: FollowParent = False) -> None:
+    """Run the HTTP app alone."""
+    import uvicorn
+
+    from app.main import create_app
+    from app.telemetry import configure_logging
+    from app.wiring import build_services
+
+    settings, url = _start(follow_parent)
+    configure_logging(settings.log)
+    services = build_services(settings, url)
+    uvicorn.run(
+        create_app(services),
+        host=settings.http.host,
+        port=settings.http.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+
+
+@cli.command()
+def worker(follow_parent: FollowParent = False) -> None:
+    """Run one ingestion worker alone."""
+    from app.telemetry import configure_logging
+    from app.wiring import build_blobs, build_database, build_embedder, build_generations
+    from ingestion.pipeline import Pipeline
+    from ingestion.tasks import Tasks
+    from ingestion.worker import run_worker
+
+    settings, url = _start(follow_parent)
+    configure_logging(settings.log)
+
+    async def run() -> None:
+        database = build_database(settings, url)
+        embedder = build_embedder(settings.embedder)
+        pipeline = Pipeline(database, build_blobs(settings), embedder, settings.ingestion)
+        generations = build_generations(settings, database, embedder)
+        tasks = Tasks(database, pipeline, generations, settings.ingestion.compact_after)
+        await run_worker(database, tasks, settings.ingestion)
+        await database.close()
+
+    asyncio.run(run())
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from app.db.migrate import current_and_newest, upgrade
+
+    settings = load_settings()
+    url = _database_url(settings)
+    upgrade(url)
+    out.print(f"the schema is at revision {current_and_newest(url)[0]}")
+
+
+@cli.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders with all below.")],
+    collection: Annotated[str, typer.Option(help="Where they go.")] = "default",
+    as_json: Json = False,
+) -> None:
+    """Upload files to a running Opora and wait until each has ended."""
+    from app.cli.client import Client
+    from app.cli.ingest import ingest as run
+    from app.cli.ingest import summary
+
+    results = run(Client(load_settings()), paths, collection, err)
+    if as_json:
+        _print_json(summary(results))
+    else:
+        out.print(", ".join(f"{n} {status}" for status, n in _counts(summary(results)).items()))
+        for result in results:
+            if result.failed or result.status == "empty":
+                out.print(f"{result.status}: {result.path}: {result.reason}", highlight=False)
+    if any(result.failed for result in results):
+        raise typer.Exit(1)
+
+
+@cli.command()
+def ask(
+    question: str,
+    collection: Annotated[list[str] | None, typer.Option(help="Only in these.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a running Opora."""
+    body = {"question": question, "collections": collection or [], "stream": not as_json}
+    client = _client()
+    if as_json:
+        _print_json(client.call("POST", "/v1/ask", body))
+        return
+    for event, data in client.events("/v1/ask", body):
+        if event == "token":
+            out.print(data["text"], end="", highlight=False, markup=False, soft_wrap=True)
+        elif event == "failed":
+            raise OporaError(f"{data['detail']} ({data['code']})")
+        elif event == "finished":
+            if data["status"] == "abstained":
+                out.print(data["text"], highlight=False, markup=False)
+            out.print("\n")
+            for citation in data["citations"]:
+                quote = " ".join(citation["quote"].split())
+                line = f"[{citation['marker']}] {citation['title']}: «{quote}»"
+                out.print(line, highlight=False, markup=False)
+
+
+@cli.command()
+def search(
+    query: str,
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 5,
+    mode: Annotated[str, typer.Option(help="hybrid, dense or lexical.")] = "hybrid",
+    as_json: Json = False,
+) -> None:
+    """Search in a running Opora."""
+    found = _client().call("POST", "/v1/search", {"query": query, "limit": limit, "mode": mode})
+    if as_json:
+        _print_json(found)
+        return
+    for passage in found["passages"]:
+        place = " › ".join([passage["title"], *passage["heading_path"]])
+        out.print(f"{passage['rank']}. {place}  ({passage['score']:.3f})", style="bold")
+        out.print(passage["text"], highlight=False, markup=False)
+        out.print()
+
+
+@cli.command()
+def jobs(
+    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the newest jobs of a running Opora."""
+    query = f"?state={state}" if state else ""
+    page = _client().call("GET", f"/v1/jobs{query}")
+    if as_json:
+        _print_json(page)
+        return
+    table = Table("job", "kind", "document", "state", "progress", "error")
+    for job in page["items"]:
+        progress = job["progress"]
+        error = job["error"]["message"] if job["error"] else ""
+        done = f"{progress['done']}/{progress['total']} {progress['unit']}"
+        table.add_row(
+            job["job_id"], job["kind"], job["document_id"] or "", job["state"], done, error
+        )
+    out.print(table)
+
+
+@keys.command("list")
+def list_keys(as_json: Json = False) -> None:
+    """List all keys, without the keys."""
+    page = _client().call("GET", "/v1/admin/api-keys")
+    if as_json:
+        _print_json(page)
+        return
+    table = Table("key", "user", "scopes", "created", "expires", "revoked")
+    for key in page["items"]:
+        table.add_row(
+            key["key_id"],
+            key["user_id"],
+            " ".join(key["scopes"]),
+            key["created_at"],
+            key["expires_at"] or "never",
+            key["revoked_at"] or "",
+        )
+    out.print(table)
+
+
+@keys.command("create")
+def create_key(
+    user_id: str,
+    scope: Annotated[list[Scope], typer.Option(help="Repeat for several.")] = [Scope.ASK],  # noqa: B006
+    expires_at: Annotated[datetime | None, typer.Option()] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key; it is shown this once."""
+    body: dict[str, Any] = {"user_id": user_id, "scopes": list(scope)}
+    if expires_at:
+        body["expires_at"] = expires_at.astimezone().isoformat()
+    made = _client().call("POST", "/v1/admin/api-keys", body)
+    if as_json:
+        _print_json(made)
+    else:
+        out.print(made["key"], highlight=False, soft_wrap=True)
+
+
+@keys.command("revoke")
+def revoke_key(key_id: str) -> None:
+    """Revoke a key at once."""
+    _client().call("DELETE", f"/v1/admin/api-keys/{key_id}")
+    out.print(f"{key_id} is revoked", highlight=False)
+
+
+@cli.command()
+def doctor(as_json: Json = False) -> None:
+    """Say in plain words what works here and what does not."""
+    from app.cli.doctor import examine
+
+    findings = examine(load_settings())
+    if as_json:
+        _print_json(
+            {"ok": all(f.ok for f in findings), "findings": [f.as_dict() for f in findings]}
+        )
+    else:
+        for finding in findings:
+            mark, style = ("ok  ", "green") if finding.ok else ("FAIL", "red")
+            out.print(f"[{style}]{mark}[/{style}] {finding.name}: ", end="")
+            out.print(finding.detail, highlight=False, markup=False, soft_wrap=True)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _client() -> Any:
+    from app.cli.client import Client
+
+    return Client(load_settings())
+
+
+def _start(follow_parent: bool) -> tuple[Settings, str]:
+    if follow_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    settings = load_settings()
+    return settings, _database_url(settings)
+
+
+def _database_url(settings: Settings) -> str:
+    """The configured database, or the embedded one, which ends with its last user."""
+    if settings.database.url is not None:
+        return settings.database.url.get_secret_value()
+    from app.db.embedded import start_embedded
+
+    url: str = start_embedded(settings.data).get_uri()
+    return url
+
+
+def _end_with_parent() -> None:
+    """End this process once `opora serve`, which holds the other end of stdin, is gone."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _counts(report: dict[str, Any]) -> dict[str, int]:
+    counts: dict[str, int] = report["counts"]
+    return counts
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")

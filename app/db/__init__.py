@@ -1,0 +1,1 @@
+"""PostgreSQL: the truth. Models, sessions and the queries that the use cases need."""

@@ -1,0 +1,43 @@
+"""All tables; importing this module registers them on Base.metadata."""
+
+from app.db.models.access import ApiKey, AuditEvent, Membership, PrincipalRow
+from app.db.models.answers import (
+    AnswerCitation,
+    AnswerPassage,
+    AnswerRow,
+    Conversation,
+    FeedbackRow,
+)
+from app.db.models.documents import (
+    Chunk,
+    Collection,
+    Document,
+    DocumentVersion,
+    Embedding,
+    EmbeddingModel,
+    ParsedText,
+)
+from app.db.models.index import Generation, IndexLog
+from app.db.models.jobs import Job
+
+__all__ = [
+    "AnswerCitation",
+    "AnswerPassage",
+    "AnswerRow",
+    "ApiKey",
+    "AuditEvent",
+    "Chunk",
+    "Collection",
+    "Conversation",
+    "Document",
+    "DocumentVersion",
+    "Embedding",
+    "EmbeddingModel",
+    "FeedbackRow",
+    "Generation",
+    "IndexLog",
+    "Job",
+    "Membership",
+    "ParsedText",
+    "PrincipalRow",
+]

@@ -1,0 +1,59 @@
+"""Principals, memberships, API keys and the audit trail."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Identity, LargeBinary
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, now
+
+
+class PrincipalRow(Base):
+    """A person, service or group: `user:<id>` or `group:<id>`."""
+
+    __tablename__ = "principal"
+
+    principal: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str | None]
+    disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Membership(Base):
+    """A principal belongs to a group; groups may nest."""
+
+    __tablename__ = "membership"
+
+    member: Mapped[str] = mapped_column(
+        ForeignKey("principal.principal", ondelete="CASCADE"), primary_key=True
+    )
+    group: Mapped[str] = mapped_column(
+        ForeignKey("principal.principal", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+class ApiKey(Base):
+    """A bearer key; only its SHA-256 is kept."""
+
+    __tablename__ = "api_key"
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str]
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class AuditEvent(Base):
+    """Who did what to which thing."""
+
+    __tablename__ = "audit_event"
+
+    number: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    actor: Mapped[str]
+    action: Mapped[str]
+    target: Mapped[str]
+    details: Mapped[dict[str, object]] = mapped_column(default=dict)

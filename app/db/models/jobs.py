@@ -1,0 +1,36 @@
+"""Jobs as people see them; the queue library's own tables carry them out."""
+
+from datetime import datetime
+
+from sqlalchemy import Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, now
+
+
+class Job(Base):
+    """A piece of work for the worker, with its progress and its end."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index("ix_job_document_id", "document_id"),
+        Index("ix_job_open", "state", postgresql_where=text("state IN ('queued', 'running')")),
+    )
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    owner: Mapped[str]
+    document_id: Mapped[str | None]
+    version: Mapped[int | None]
+    state: Mapped[str]
+    queue_id: Mapped[int | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    unit: Mapped[str] = mapped_column(default="steps")
+    attempts: Mapped[int] = mapped_column(default=0)
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]

@@ -1,0 +1,1 @@
+"""Queries, one module per kind of thing; every content query takes an AccessScope."""

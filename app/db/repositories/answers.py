@@ -1,0 +1,51 @@
+"""Conversations, answers and feedback."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.models import AnswerCitation, AnswerRow, Conversation
+from app.domain.access import AccessScope
+from app.domain.errors import NotFound
+
+
+async def get_conversation(
+    session: AsyncSession, scope: AccessScope, conversation_id: str
+) -> Conversation:
+    """Return a conversation of the caller's, or raise NotFound."""
+    found = await session.get(Conversation, conversation_id)
+    if found is None or found.user_id != scope.user_id:
+        raise NotFound(f"there is no conversation {conversation_id!r}")
+    return found
+
+
+async def list_conversations(
+    session: AsyncSession, scope: AccessScope, limit: int, before: str | None
+) -> Sequence[Conversation]:
+    """The caller's conversations, newest first."""
+    query = select(Conversation).where(Conversation.user_id == scope.user_id)
+    if before:
+        query = query.where(Conversation.conversation_id < before)
+    query = query.order_by(Conversation.conversation_id.desc()).limit(limit)
+    return (await session.scalars(query)).all()
+
+
+async def list_answers(session: AsyncSession, conversation_id: str) -> Sequence[AnswerRow]:
+    """The turns of a conversation, in order."""
+    query = select(AnswerRow).where(AnswerRow.conversation_id == conversation_id)
+    return (await session.scalars(query.order_by(AnswerRow.answer_id))).all()
+
+
+async def list_citations(session: AsyncSession, answer_id: str) -> Sequence[AnswerCitation]:
+    """The citations of an answer, in order."""
+    query = select(AnswerCitation).where(AnswerCitation.answer_id == answer_id)
+    return (await session.scalars(query.order_by(AnswerCitation.ordinal))).all()
+
+
+async def get_answer(session: AsyncSession, scope: AccessScope, answer_id: str) -> AnswerRow:
+    """Return an answer of the caller's, or raise NotFound."""
+    found = await session.get(AnswerRow, answer_id)
+    if found is None or found.user_id != scope.user_id:
+        raise NotFound(f"there is no answer {answer_id!r}")
+    return found

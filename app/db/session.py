@@ -1,0 +1,82 @@
+"""Engines and sessions. One helper commits: `Database.transaction`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from app.domain.errors import DatabaseUnavailable
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Name the psycopg 3 driver in a plain `postgresql://` URL."""
+    scheme, _, rest = url.partition("://")
+    return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
+
+
+def libpq_url(url: str) -> str:
+    """The same URL for psycopg itself."""
+    return "postgresql://" + url.partition("://")[2]
+
+
+class Database:
+    """A pool of connections to one PostgreSQL."""
+
+    def __init__(self, url: str, pool_size: int = 10, statement_timeout_s: float = 30) -> None:
+        self.url = libpq_url(url)
+        self._engine = create_async_engine(
+            sqlalchemy_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": 10,
+                "options": f"-c statement_timeout={int(statement_timeout_s * 1000)}",
+            },
+        )
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Open a session; commit at the end, roll back on an error.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL cannot be reached or went away.
+        """
+        try:
+            async with self._sessions() as session, session.begin():
+                yield session
+        except (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError) as error:
+            raise DatabaseUnavailable(f"PostgreSQL does not answer: {_short(error)}") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise DatabaseUnavailable(f"PostgreSQL went away: {_short(error)}") from error
+            raise
+
+    async def check(self) -> None:
+        """Raise DatabaseUnavailable unless a query is answered."""
+        async with self.transaction() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def listen(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
+        """Open a connection of one's own, in autocommit, for LISTEN."""
+        try:
+            return await psycopg.AsyncConnection.connect(
+                self.url, autocommit=True, connect_timeout=10
+            )
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(f"PostgreSQL does not answer: {_short(error)}") from error
+
+    async def close(self) -> None:
+        """Release all connections."""
+        await self._engine.dispose()
+
+
+def _short(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__

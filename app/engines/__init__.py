@@ -1,0 +1,1 @@
+"""The tools: each engine implements a port of app.domain.ports."""

@@ -1,0 +1,38 @@
+"""Blobs as files of a folder."""
+
+import os
+import shutil
+from pathlib import Path
+
+
+class FolderBlobStore:
+    """Keeps a blob under `root/ab/abcdef...`; the key is its SHA-256 in hex."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, key: str, source: Path) -> None:
+        """Move a finished local file into the store, durably; a present key is kept."""
+        target = self.local_path(key)
+        if target.exists():
+            source.unlink(missing_ok=True)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.move(source, staged)
+        with staged.open("rb") as file:
+            os.fsync(file.fileno())
+        staged.replace(target)
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def local_path(self, key: str) -> Path:
+        """Where the bytes lie."""
+        return self._root / key[:2] / key
+
+    def delete(self, key: str) -> None:
+        """Forget the bytes; an unknown key is ignored."""
+        self.local_path(key).unlink(missing_ok=True)

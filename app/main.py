@@ -1,0 +1,54 @@
+"""The FastAPI application."""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from app import __version__, web
+from app.api import errors
+from app.api.gate import Gate
+from app.api.routes import admin, answers, documents, jobs, openai, operations
+from app.wiring import Services
+
+_STATIC = Path(web.__file__).with_name("static")
+
+
+def create_app(services: Services) -> FastAPI:
+    """Build the application over wired use cases; its lifespan follows the index."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        temporary = services.settings.data / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        tempfile.tempdir = str(temporary)
+        await services.index.load()
+        follower = asyncio.create_task(
+            services.index.follow(services.settings.retrieval.follow_interval_s)
+        )
+        yield
+        follower.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await follower
+        await services.close()
+
+    app = FastAPI(
+        title="Opora",
+        version=__version__,
+        description="Grounded, cited answers from a company's own documents.",
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.services = services
+    errors.install(app)
+    for module in (documents, jobs, answers, openai, admin, operations):
+        app.include_router(module.router)
+    app.include_router(web.router)
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    app.add_middleware(Gate, access=services.access, settings=services.settings.http)
+    return app

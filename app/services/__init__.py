@@ -1,0 +1,1 @@
+"""The use cases: what Opora does, in terms of ports."""

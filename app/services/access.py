@@ -1,0 +1,108 @@
+"""Who is calling: API keys and their AccessScope."""
+
+import hashlib
+import secrets
+from datetime import datetime
+from pathlib import Path
+
+from app.db.models import ApiKey
+from app.db.repositories import access as access_rows
+from app.db.session import Database
+from app.domain.access import PUBLIC, AccessScope, Scope
+from app.domain.errors import NotFound, Unauthenticated
+
+KEY_PREFIX = "opora_"
+ADMIN_USER = "admin"
+
+
+def new_key() -> str:
+    """A fresh key with 256 random bits."""
+    return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def digest(key: str) -> bytes:
+    """What is stored of a key. A key has 256 random bits, so a plain SHA-256 cannot be reversed."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+class Access:
+    """API keys: making, checking, revoking."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def authenticate(self, key: str) -> AccessScope:
+        """Return what the bearer of a key may do and read.
+
+        Raises:
+            Unauthenticated: The key is unknown, expired, revoked or its user disabled.
+        """
+        async with self._database.transaction() as session:
+            found = await access_rows.find_key(session, digest(key))
+            if found is None:
+                raise Unauthenticated("the API key is unknown, expired or revoked")
+            user = f"user:{found.user_id}"
+            groups = await access_rows.groups_of(session, user)
+        return AccessScope(
+            user_id=found.user_id,
+            principals=frozenset({PUBLIC, user, *groups}),
+            scopes=frozenset(Scope(scope) for scope in found.scopes),
+        )
+
+    async def create_key(
+        self,
+        actor: str,
+        user_id: str,
+        scopes: list[Scope],
+        expires_at: datetime | None = None,
+        key: str | None = None,
+    ) -> tuple[ApiKey, str]:
+        """Make a key, or store a given one; it is returned this once."""
+        key = key or new_key()
+        async with self._database.transaction() as session:
+            row = await access_rows.add_key(session, user_id, digest(key), scopes, expires_at)
+            await access_rows.record(
+                session, actor, "key.created", row.key_id, user_id=user_id, scopes=row.scopes
+            )
+        return row, key
+
+    async def list_keys(self) -> list[ApiKey]:
+        """All keys, newest first."""
+        async with self._database.transaction() as session:
+            return await access_rows.list_keys(session)
+
+    async def revoke_key(self, actor: str, key_id: str) -> None:
+        """Revoke a key; it is refused from the next request on."""
+        async with self._database.transaction() as session:
+            if not await access_rows.revoke_key(session, key_id):
+                raise NotFound(f"there is no API key {key_id!r}")
+            await access_rows.record(session, actor, "key.revoked", key_id)
+
+    async def ensure_admin_key(self, data: Path, wanted: str | None) -> str | None:
+        """Make sure that an admin key works, and return it when it is known.
+
+        `wanted` is the one an operator set. Without it the first start makes one, prints it and
+        keeps it in `data/admin.key`, readable by the owner only.
+        """
+        kept = data / "admin.key"
+        key = wanted or _read(kept)
+        async with self._database.transaction() as session:
+            if key is not None and await access_rows.find_key(session, digest(key)):
+                return key
+            if key is None and await access_rows.has_admin_key(session):
+                return None
+        _, key = await self.create_key("system", ADMIN_USER, list(Scope), key=key)
+        if wanted is None:
+            _keep(kept, key)
+        return key
+
+
+def _read(kept: Path) -> str | None:
+    return kept.read_text().strip() if kept.exists() else None
+
+
+def _keep(kept: Path, key: str) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.touch(mode=0o600)
+    kept.chmod(0o600)
+    kept.write_text(key + "\n")

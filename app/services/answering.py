@@ -1,0 +1,366 @@
+"""From a question to an answer that carries its evidence, or to an honest abstention."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from app.db.base import new_id, now
+from app.db.models import AnswerCitation, AnswerPassage, AnswerRow, Conversation
+from app.db.repositories import answers as answer_rows
+from app.db.repositories import documents as document_rows
+from app.db.session import Database
+from app.domain.access import AccessScope
+from app.domain.answers import (
+    Abstention,
+    AbstentionReason,
+    Answer,
+    AnswerStatus,
+    Citation,
+    Provenance,
+    Usage,
+)
+from app.domain.citations import Sentence, cite, find_support, read_sentences, with_marker
+from app.domain.documents import Passage, SearchFilters
+from app.domain.errors import Conflict, Overloaded
+from app.domain.evidence import Excerpt, choose_evidence, render
+from app.domain.ports import ChatModel, ChatParams, Embedder, Message
+from app.domain.prompts import PROMPT_VERSION, prompt
+from app.domain.text import guess_language, sentences
+from app.services.retrieval import Retrieval
+from app.settings import AnsweringSettings
+from app.telemetry import ANSWERS, ANSWERS_IN_FLIGHT, get_logger, stage
+
+log = get_logger(__name__)
+
+_REFUSALS = ("no answer", "нет ответа")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked and how."""
+
+    text: str
+    conversation_id: str | None = None
+    filters: SearchFilters = field(default_factory=SearchFilters)
+    language: str | None = None
+    temperature: float = 0.0
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """The passages that the answer will be written from."""
+
+    passages: tuple[Passage, ...]
+    generation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the final text: a whole sentence that has its citation."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """The citation of the sentence just sent."""
+
+    citation: Citation
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end, with everything."""
+
+    answer_id: str
+    conversation_id: str
+    result: Answer | Abstention
+
+
+AnswerEvent = Retrieved | Token | Cited | Finished
+
+
+class Answering:
+    """Answers questions over the documents that the caller may read."""
+
+    def __init__(
+        self,
+        database: Database,
+        retrieval: Retrieval,
+        embedder: Embedder,
+        chat: ChatModel,
+        settings: AnsweringSettings,
+        max_concurrent: int,
+    ) -> None:
+        self._database = database
+        self._retrieval = retrieval
+        self._embedder = embedder
+        self._chat = chat
+        self._settings = settings
+        self._max_concurrent = max_concurrent
+        self._in_flight = 0
+
+    async def ask(
+        self, scope: AccessScope, question: Question
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer a question as a stream of events; closing it stops the model.
+
+        Raises:
+            NotFound: The conversation is not the caller's.
+            Overloaded: Too many answers are in the making.
+            Unavailable: The model server, the index or the database fails; never an answer.
+        """
+        if self._in_flight >= self._max_concurrent:
+            raise Overloaded("too many answers are in the making; try again shortly", 5)
+        self._in_flight += 1
+        ANSWERS_IN_FLIGHT.inc()
+        outcome = "failed"
+        try:
+            async with aclosing(self._answer(scope, question)) as events:
+                async for event in events:
+                    if isinstance(event, Finished):
+                        answered = isinstance(event.result, Answer)
+                        outcome = AnswerStatus.ANSWERED if answered else AnswerStatus.ABSTAINED
+                    yield event
+        finally:
+            self._in_flight -= 1
+            ANSWERS_IN_FLIGHT.dec()
+            ANSWERS.labels(outcome).inc()
+
+    async def _answer(
+        self, scope: AccessScope, question: Question
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        started = perf_counter()
+        if question.conversation_id is not None:
+            async with self._database.transaction() as session:
+                await answer_rows.get_conversation(session, scope, question.conversation_id)
+        found = await self._retrieval.search(
+            scope, question.text, self._settings.max_passages, question.filters
+        )
+        timings_ms = found.timings_ms
+        language = question.language or guess_language(question.text) or "en"
+        excerpts = await asyncio.to_thread(
+            choose_evidence, question.text, found.passages, self._settings.evidence_tokens
+        )
+        passages = tuple(excerpt.passage for excerpt in excerpts)
+        draft = _Draft(language, passages)
+        yield Retrieved(passages, found.generation_id)
+        if not excerpts:
+            draft.reason = AbstentionReason.NOTHING_READABLE
+        elif evidence_strength(passages) < self._settings.min_evidence:
+            draft.reason = AbstentionReason.WEAK_EVIDENCE
+        else:
+            async with aclosing(
+                self._write(question, language, excerpts, draft, timings_ms)
+            ) as events:
+                async for event in events:
+                    yield event
+        timings_ms["total"] = round((perf_counter() - started) * 1000, 3)
+        provenance = Provenance(self._chat.model, found.generation_id, PROMPT_VERSION)
+        result = draft.result(provenance, timings_ms)
+        answer_id, conversation_id = await self._store(scope, question, result)
+        yield Finished(answer_id, conversation_id, result)
+
+    async def _write(
+        self,
+        question: Question,
+        language: str,
+        excerpts: Sequence[Excerpt],
+        draft: "_Draft",
+        timings_ms: dict[str, float],
+    ) -> AsyncGenerator[Token | Cited, None]:
+        """Let the model write; each sentence leaves once a quote carries it, or not at all."""
+        messages = [
+            Message("system", prompt("answer", language)),
+            Message(
+                "user",
+                prompt("question", language).format(
+                    passages=render(excerpts), question=question.text
+                ),
+            ),
+        ]
+        params = ChatParams(
+            max_tokens=min(
+                question.max_tokens or self._settings.max_answer_tokens,
+                self._settings.max_answer_tokens,
+            ),
+            temperature=question.temperature,
+        )
+        written, read = "", 0
+        cut = False
+        with stage("generate", timings_ms):
+            begun = perf_counter()
+            async with aclosing(self._chat.stream(messages, params)) as deltas:
+                async for delta in deltas:
+                    if delta.text and "first_token" not in timings_ms:
+                        timings_ms["first_token"] = round((perf_counter() - begun) * 1000, 3)
+                    written += delta.text
+                    draft.usage = delta.usage or draft.usage
+                    cut = cut or delta.finish_reason == "length"
+                    if _refuses(written):
+                        draft.reason = AbstentionReason.MODEL_FOUND_NOTHING
+                        continue  # the rest is only the usage
+                    *whole, _ = sentences(written[read:]) or [(0, 0)]
+                    if whole:
+                        end = read + whole[-1][1]
+                        for sentence in read_sentences(written[read:end]):
+                            for event in await self._check(sentence, question, excerpts, draft):
+                                yield event
+                        read = end
+        if draft.reason is AbstentionReason.MODEL_FOUND_NOTHING:
+            return
+        for sentence in read_sentences(written[read:]):
+            if not (cut and draft.citations):  # a sentence cut off by the limit claims nothing
+                for event in await self._check(sentence, question, excerpts, draft):
+                    yield event
+        if not draft.citations:
+            draft.reason = AbstentionReason.NOTHING_SUPPORTED
+
+    async def _check(
+        self,
+        sentence: Sentence,
+        question: Question,
+        excerpts: Sequence[Excerpt],
+        draft: "_Draft",
+    ) -> list[Token | Cited]:
+        support = await asyncio.to_thread(
+            find_support, sentence, question.text, excerpts, self._similarity
+        )
+        if support is None or support.score < self._settings.min_support:
+            log.debug("answer.sentence_dropped", support=support.score if support else 0.0)
+            return []
+        text = with_marker(sentence.text, support.excerpt)
+        lead = " " if draft.text else ""
+        start = len(draft.text) + len(lead)
+        citation = cite(support, excerpts[support.excerpt - 1], start, start + len(text))
+        draft.text += lead + text
+        draft.citations.append(citation)
+        return [Token(lead + text), Cited(citation)]
+
+    def _similarity(self, text: str, others: Sequence[str]) -> list[float]:
+        vectors = self._embedder.embed_passages([text, *others])
+        return [float(score) for score in vectors[1:] @ vectors[0]]
+
+    async def _store(
+        self, scope: AccessScope, question: Question, result: Answer | Abstention
+    ) -> tuple[str, str]:
+        """Store the turn, unless a cited document went away while the model wrote."""
+        answer_id = new_id("ans")
+        citations = result.citations if isinstance(result, Answer) else ()
+        async with self._database.transaction() as session:
+            cited = {(c.document_id, c.version) for c in citations}
+            live = await document_rows.live_documents(session, sorted({d for d, _ in cited}))
+            if not cited <= live:
+                raise Conflict(
+                    "a document behind this answer was changed or deleted meanwhile; ask again"
+                )
+            conversation_id = question.conversation_id
+            if conversation_id is None:
+                conversation_id = new_id("con")
+                title = question.text.strip().splitlines()[0][:80]
+                session.add(
+                    Conversation(
+                        conversation_id=conversation_id, user_id=scope.user_id, title=title
+                    )
+                )
+            else:
+                conversation = await answer_rows.get_conversation(session, scope, conversation_id)
+                conversation.updated_at = now()
+            await session.flush()
+            session.add(_row(answer_id, conversation_id, scope, question, result))
+            await session.flush()
+            session.add_all(
+                AnswerPassage(
+                    answer_id=answer_id,
+                    rank=rank,
+                    chunk_id=passage.chunk_id,
+                    document_id=passage.document_id,
+                    version=passage.version,
+                    char_start=passage.char_start,
+                    char_end=passage.char_end,
+                    score=passage.score,
+                )
+                for rank, passage in enumerate(result.passages, start=1)
+            )
+            session.add_all(
+                AnswerCitation(answer_id=answer_id, ordinal=ordinal, **_citation_fields(citation))
+                for ordinal, citation in enumerate(citations, start=1)
+            )
+        return answer_id, conversation_id
+
+
+def evidence_strength(passages: Sequence[Passage]) -> float:
+    """How well the best passages bear on the question, in [0, 1].
+
+    The better of two calibrated scores: the share of the BM25 score that the question could reach
+    at most, and the cosine similarity.
+    """
+    return max((max(p.lexical_score, p.dense_score) for p in passages), default=0.0)
+
+
+class _Draft:
+    """An answer in the making."""
+
+    def __init__(self, language: str, passages: tuple[Passage, ...]) -> None:
+        self.language = language
+        self.passages = passages
+        self.text = ""
+        self.citations: list[Citation] = []
+        self.usage = Usage()
+        self.reason: AbstentionReason | None = None
+
+    def result(self, provenance: Provenance, timings_ms: dict[str, float]) -> Answer | Abstention:
+        """Freeze it."""
+        if self.reason is None:
+            return Answer(
+                self.text,
+                tuple(self.citations),
+                self.passages,
+                provenance,
+                self.usage,
+                timings_ms,
+            )
+        text = prompt("abstention", self.language)
+        titles = list(dict.fromkeys(passage.title for passage in self.passages))[:3]
+        if titles:
+            names = ", ".join(f"«{title}»" for title in titles)
+            text += " " + prompt("nearest", self.language).format(titles=names)
+        return Abstention(text, self.reason, self.passages, provenance, self.usage, timings_ms)
+
+
+def _refuses(written: str) -> bool:
+    return written.strip().strip('*"«').lower().startswith(_REFUSALS)
+
+
+def _row(
+    answer_id: str,
+    conversation_id: str,
+    scope: AccessScope,
+    question: Question,
+    result: Answer | Abstention,
+) -> AnswerRow:
+    answered = isinstance(result, Answer)
+    return AnswerRow(
+        answer_id=answer_id,
+        conversation_id=conversation_id,
+        user_id=scope.user_id,
+        question=question.text,
+        status=AnswerStatus.ANSWERED if answered else AnswerStatus.ABSTAINED,
+        reason=None if isinstance(result, Answer) else result.reason,
+        text=result.text,
+        model=result.provenance.model,
+        adapter=result.provenance.adapter,
+        generation_id=result.provenance.generation_id,
+        prompt_version=result.provenance.prompt_version,
+        prompt_tokens=result.usage.prompt_tokens,
+        completion_tokens=result.usage.completion_tokens,
+        timings_ms=result.timings_ms,
+    )
+
+
+def _citation_fields(citation: Citation) -> dict[str, object]:
+    fields = {name: getattr(citation, name) for name in Citation.__slots__}
+    return fields | {"pages": list(citation.pages)}

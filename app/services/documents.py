@@ -1,0 +1,245 @@
+"""Documents from the outside: accept, replace, change, delete."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.base import new_id, now
+from app.db.models import Document, DocumentVersion, Job
+from app.db.repositories import access as access_rows
+from app.db.repositories import documents as document_rows
+from app.db.repositories import index as index_rows
+from app.db.repositories import jobs as job_rows
+from app.db.repositories.documents import DocumentView
+from app.db.session import Database
+from app.domain.access import AccessScope, check_principal
+from app.domain.documents import DocumentStatus, JobState, MediaType
+from app.domain.errors import Conflict, InvalidField
+from app.domain.ports import BlobStore
+from app.services.media_types import sniff
+
+INGEST = "ingest"
+DEFAULT_COLLECTION = "default"
+_RETRIED_BY_UPLOAD = (DocumentStatus.FAILED, DocumentStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A received file in a temporary place, with the SHA-256 of its bytes in hex."""
+
+    path: Path
+    filename: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of an upload at once; the job does the rest."""
+
+    document_id: str
+    version: int
+    job_id: str
+    status: DocumentStatus
+    duplicate: bool
+
+
+class Documents:
+    """Accepts files into SQL and the blob store and hands them to the worker."""
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._database = database
+        self._blobs = blobs
+
+    async def add(
+        self,
+        scope: AccessScope,
+        upload: Upload,
+        collection: str = DEFAULT_COLLECTION,
+        title: str | None = None,
+        source_uri: str | None = None,
+        readers: Sequence[str] = (),
+    ) -> Accepted:
+        """Accept a new document.
+
+        The same bytes in the same collection are a duplicate: no second copy; a document that
+        failed before is tried again.
+
+        Raises:
+            UnsupportedMedia: Opora does not read what the bytes are.
+            NotFound: No such collection.
+        """
+        wanted = [check_principal(reader) for reader in readers]
+        media_type = await self._store(upload)
+        async with self._database.transaction() as session:
+            home = await document_rows.get_collection(session, collection)
+            await document_rows.lock_content(session, collection, upload.sha256)
+            same = await document_rows.find_same_bytes(session, scope, collection, upload.sha256)
+            if same is not None:
+                return await self._duplicate(session, scope, same)
+            document = Document(
+                document_id=new_id("doc"),
+                collection=collection,
+                title=title or PurePath(upload.filename).stem or upload.filename,
+                title_is_given=title is not None,
+                source_uri=source_uri,
+                readers=sorted(set(wanted)) or home.readers,
+            )
+            session.add(document)
+            await session.flush()
+            return await self._new_version(session, scope, document, upload, media_type, 1)
+
+    async def replace(
+        self, scope: AccessScope, document_id: str, upload: Upload, title: str | None = None
+    ) -> Accepted:
+        """Accept a new version of a document; the old one stays live until the new one is."""
+        media_type = await self._store(upload)
+        async with self._database.transaction() as session:
+            view = await document_rows.get_document(session, scope, document_id, lock=True)
+            if view.version.sha256 == upload.sha256:
+                return await self._duplicate(session, scope, view)
+            document = view.document
+            document.latest_version += 1
+            document.updated_at = now()
+            if title is not None:
+                document.title, document.title_is_given = title, True
+            return await self._new_version(
+                session, scope, document, upload, media_type, document.latest_version
+            )
+
+    async def change(
+        self,
+        scope: AccessScope,
+        document_id: str,
+        title: str | None = None,
+        readers: Sequence[str] | None = None,
+        collection: str | None = None,
+    ) -> DocumentView:
+        """Change what is known of a document; new readers count from the next request on."""
+        async with self._database.transaction() as session:
+            view = await document_rows.get_document(session, scope, document_id, lock=True)
+            document = view.document
+            if title is not None:
+                document.title, document.title_is_given = title, True
+            if readers is not None:
+                if not readers:
+                    raise InvalidField("readers", "name at least one reader, or delete it")
+                document.readers = sorted({check_principal(reader) for reader in readers})
+            if collection is not None:
+                await document_rows.get_collection(session, collection)
+                document.collection = collection
+            document.updated_at = now()
+            await index_rows.append_log(session, "set", document_id)
+            await access_rows.record(
+                session,
+                scope.user_id,
+                "document.changed",
+                document_id,
+                readers=document.readers,
+                collection=document.collection,
+            )
+        return view
+
+    async def delete(self, scope: AccessScope, document_id: str) -> None:
+        """Delete a document: once this returns it is in no answer any more."""
+        async with self._database.transaction() as session:
+            view = await document_rows.get_document(session, scope, document_id, lock=True)
+            view.document.deleted_at = now()
+            view.document.live_version = None
+            await index_rows.append_log(session, "remove", document_id)
+            await access_rows.record(session, scope.user_id, "document.deleted", document_id)
+
+    async def cancel_job(self, scope: AccessScope, job_id: str) -> Job:
+        """Cancel a job: a queued one at once, a running one within seconds."""
+        async with self._database.transaction() as session:
+            job = await job_rows.get_job(session, scope, job_id, lock=True)
+            if job.state not in job_rows.OPEN:
+                raise Conflict(f"job {job_id!r} has already {job.state}")
+            job.cancel_requested = True
+            if job.state == JobState.QUEUED:
+                job_rows.finish(job, JobState.CANCELLED)
+                if job.document_id and job.version:
+                    view = await document_rows.get_version(session, job.document_id, job.version)
+                    if view:
+                        view.version.status = DocumentStatus.CANCELLED
+                        view.version.reason = "cancelled before it started"
+                        view.version.finished_at = now()
+            return job
+
+    async def retry_job(self, scope: AccessScope, job_id: str) -> Job:
+        """Start an ended job's work anew, as a new job; also the way out of quarantine."""
+        async with self._database.transaction() as session:
+            job = await job_rows.get_job(session, scope, job_id, lock=True)
+            if job.state in job_rows.OPEN:
+                raise Conflict(f"job {job_id!r} is still {job.state}")
+            if job.state == JobState.SUCCEEDED:
+                raise Conflict(f"job {job_id!r} has succeeded; there is nothing to retry")
+            if job.document_id and job.version:
+                view = await document_rows.get_version(session, job.document_id, job.version)
+                if view is None or view.document.deleted_at is not None:
+                    raise Conflict("its document is deleted")
+                return await self._requeue(session, scope, view)
+            return await job_rows.add_job(session, job.kind, scope.user_id)
+
+    async def _store(self, upload: Upload) -> MediaType:
+        media_type = await asyncio.to_thread(sniff, upload.path, upload.filename)
+        await asyncio.to_thread(self._blobs.put, upload.sha256, upload.path)
+        return media_type
+
+    async def _duplicate(
+        self, session: AsyncSession, scope: AccessScope, same: DocumentView
+    ) -> Accepted:
+        job = await job_rows.latest_job_of(session, same.document.document_id)
+        if same.status in _RETRIED_BY_UPLOAD or job is None:
+            job = await self._requeue(session, scope, same)
+        return Accepted(
+            document_id=same.document.document_id,
+            version=same.version.version,
+            job_id=job.job_id,
+            status=same.status,
+            duplicate=True,
+        )
+
+    async def _requeue(self, session: AsyncSession, scope: AccessScope, view: DocumentView) -> Job:
+        view.version.status, view.version.reason = DocumentStatus.RECEIVED, None
+        view.version.finished_at = None
+        return await job_rows.add_job(
+            session, INGEST, scope.user_id, view.document.document_id, view.version.version
+        )
+
+    async def _new_version(
+        self,
+        session: AsyncSession,
+        scope: AccessScope,
+        document: Document,
+        upload: Upload,
+        media_type: MediaType,
+        number: int,
+    ) -> Accepted:
+        session.add(
+            DocumentVersion(
+                document_id=document.document_id,
+                version=number,
+                filename=upload.filename,
+                title=document.title,
+                media_type=media_type,
+                size_bytes=upload.size_bytes,
+                sha256=upload.sha256,
+                status=DocumentStatus.RECEIVED,
+            )
+        )
+        await session.flush()
+        job = await job_rows.add_job(session, INGEST, scope.user_id, document.document_id, number)
+        await access_rows.record(
+            session, scope.user_id, "document.accepted", document.document_id, version=number
+        )
+        return Accepted(
+            document_id=document.document_id,
+            version=number,
+            job_id=job.job_id,
+            status=DocumentStatus.RECEIVED,
+            duplicate=False,
+        )

@@ -1,0 +1,134 @@
+"""From a question to the best readable passages."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from app.db.repositories import documents as document_rows
+from app.db.session import Database
+from app.domain.access import AccessScope
+from app.domain.documents import Passage, SearchFilters
+from app.domain.errors import IndexUnavailable
+from app.domain.fusion import fuse
+from app.domain.ports import Embedder, Ids
+from app.domain.text import search_keys
+from app.services.search_index import Legs, SearchIndex
+from app.settings import RetrievalSettings
+from app.telemetry import stage
+
+
+class SearchMode(StrEnum):
+    """Which legs search."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    LEXICAL = "lexical"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Passages, best first, and where they came from."""
+
+    passages: tuple[Passage, ...]
+    generation_id: str
+    timings_ms: dict[str, float]
+
+
+class Retrieval:
+    """Hybrid search under an AccessScope."""
+
+    def __init__(
+        self,
+        database: Database,
+        index: SearchIndex,
+        embedder: Embedder,
+        settings: RetrievalSettings,
+    ) -> None:
+        self._database = database
+        self._index = index
+        self._embedder = embedder
+        self._settings = settings
+
+    async def search(
+        self,
+        scope: AccessScope,
+        query: str,
+        limit: int,
+        filters: SearchFilters | None = None,
+        mode: SearchMode = SearchMode.HYBRID,
+    ) -> SearchResult:
+        """Find the best passages that the caller may read.
+
+        Raises:
+            IndexUnavailable: This process has not loaded an index yet.
+        """
+        legs = self._index.legs
+        if legs is None:
+            raise IndexUnavailable("the index is still loading; try again in a moment")
+        timings_ms: dict[str, float] = {}
+        generation_id = self._index.generation_id
+        allowed = self._index.allowed(scope, filters or SearchFilters())
+        k = max(self._settings.candidates, limit)
+        dense: dict[int, float] = {}
+        lexical: dict[int, float] = {}
+        with stage("retrieve", timings_ms):
+            searches = []
+            if mode is not SearchMode.LEXICAL:
+                searches.append(asyncio.to_thread(self._dense, legs, query, k, allowed, timings_ms))
+            if mode is not SearchMode.DENSE:
+                searches.append(asyncio.to_thread(_lexical, legs, query, k, allowed, timings_ms))
+            found = await asyncio.gather(*searches)
+            if mode is not SearchMode.LEXICAL:
+                dense = found[0]
+            if mode is not SearchMode.DENSE:
+                lexical = found[-1]
+            weight = {"hybrid": self._settings.dense_weight, "dense": 1.0, "lexical": 0.0}[mode]
+            hits = fuse(dense, lexical, weight)
+        with stage("hydrate", timings_ms):
+            async with self._database.transaction() as session:
+                loaded = await document_rows.load_passages(
+                    session, scope, [hit.chunk_id for hit in hits]
+                )
+        alive = [hit for hit in hits if hit.chunk_id in loaded][:limit]
+        passages = tuple(
+            replace(
+                loaded[hit.chunk_id],
+                score=round(hit.score, 6),
+                rank=rank,
+                found_by=hit.found_by,
+                dense_score=hit.dense,
+                lexical_score=hit.lexical,
+            )
+            for rank, hit in enumerate(alive, start=1)
+        )
+        return SearchResult(passages, generation_id, timings_ms)
+
+    def _dense(
+        self, legs: Legs, query: str, k: int, allowed: Ids | None, timings_ms: dict[str, float]
+    ) -> dict[int, float]:
+        with stage("embed_query", timings_ms):
+            vector = self._embedder.embed_queries([query])
+        with stage("search_dense", timings_ms):
+            ids, scores = legs.vectors.search(vector, k, allowed)
+        return _pairs(ids[0], scores[0])
+
+
+def _lexical(
+    legs: Legs, query: str, k: int, allowed: Ids | None, timings_ms: dict[str, float]
+) -> dict[int, float]:
+    """BM25 as a share of what the question could reach at most, so that scores compare."""
+    with stage("search_lexical", timings_ms):
+        keys = search_keys(query)
+        best = legs.lexical.best_possible(keys)
+        ids, scores = legs.lexical.search(keys, k, allowed)
+        return _pairs(ids, scores / np.float32(best or 1.0))
+
+
+def _pairs(ids: np.ndarray, scores: np.ndarray) -> dict[int, float]:
+    return {
+        int(chunk_id): float(score)
+        for chunk_id, score in zip(ids, scores, strict=True)
+        if chunk_id >= 0
+    }

@@ -1,0 +1,209 @@
+"""Both index legs of one process and how they follow the truth in SQL."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.repositories import documents as document_rows
+from app.db.repositories import index as index_rows
+from app.db.session import Database
+from app.domain.access import AccessScope
+from app.domain.documents import IndexedDocument, SearchFilters
+from app.domain.errors import DatabaseUnavailable, FingerprintMismatch
+from app.domain.ports import EmbedderFingerprint, Ids, LexicalIndex, VectorIndex, Vectors
+from app.domain.text import search_keys
+from app.telemetry import INDEX_CHUNKS, INDEX_LOG, get_logger
+
+log = get_logger(__name__)
+
+_BATCH = 2000
+_NOTHING: Ids = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """An empty or loaded pair of indexes, and the generation that they were loaded from."""
+
+    vectors: VectorIndex
+    lexical: LexicalIndex
+    generation_id: str
+
+
+class SearchIndex:
+    """The searchable state of this process: vectors, keys and what may be read by whom.
+
+    Every change comes from SQL: `load` compares the legs with the live chunks there, `follow` reads
+    the index log. Both change the legs in place; a search in between may miss what is just coming
+    or propose what is just going, and the passages are loaded from SQL anyway.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        fingerprint: EmbedderFingerprint,
+        load_legs: Callable[[], Awaitable[Legs]],
+    ) -> None:
+        self._database = database
+        self._fingerprint = fingerprint
+        self._load_legs = load_legs
+        self._documents: dict[str, IndexedDocument] = {}
+        self._allowed: dict[object, Ids] = {}
+        self._lock = threading.Lock()
+        self._legs: Legs | None = None
+        self._model_id = 0
+        self.log_number = 0
+
+    @property
+    def legs(self) -> Legs | None:
+        """Both legs, None until they are loaded."""
+        return self._legs
+
+    @property
+    def generation_id(self) -> str:
+        """The generation with the log number that it was followed to."""
+        return f"{self._legs.generation_id}+{self.log_number}" if self._legs else "none"
+
+    def document_count(self) -> int:
+        """How many live documents this process knows."""
+        return len(self._documents)
+
+    def allowed(self, scope: AccessScope, filters: SearchFilters) -> Ids | None:
+        """Sorted chunk ids that the caller may be shown, None when that is all of them."""
+        if scope.is_admin and filters.empty:
+            return None
+        key = (None if scope.is_admin else scope.principals, filters)
+        with self._lock:
+            found = self._allowed.get(key)
+            if found is None:
+                chunks = [
+                    document.chunk_ids
+                    for document in self._documents.values()
+                    if scope.may_read(document.readers) and _matches(document, filters)
+                ]
+                flat = [chunk_id for ids in chunks for chunk_id in ids]
+                found = np.sort(np.array(flat, dtype=np.int64))
+                if len(self._allowed) >= 256:
+                    self._allowed.clear()
+                self._allowed[key] = found
+        return found
+
+    async def load(self) -> None:
+        """Load the active generation, or nothing, and make it equal to SQL.
+
+        Raises:
+            FingerprintMismatch: The stored vectors come from another embedder.
+        """
+        legs = await self._load_legs()
+        async with self._database.transaction() as session:
+            foreign = await index_rows.foreign_fingerprint(session, self._fingerprint)
+            if foreign is not None:
+                raise FingerprintMismatch(
+                    f"the stored vectors were made by {foreign!r}, the configured embedder is "
+                    f"{str(self._fingerprint)!r}: set OPORA_EMBEDDER__MODEL back, or start with a "
+                    "new data directory and ingest again"
+                )
+            self._model_id = await index_rows.embedding_model_id(session, self._fingerprint)
+            self.log_number = await index_rows.log_number(session)
+            documents = await document_rows.load_indexed(session)
+            live = _chunk_ids(documents.values())
+            stale = np.setdiff1d(np.union1d(legs.vectors.ids, legs.lexical.ids), live)
+            missing = np.setdiff1d(live, np.intersect1d(legs.vectors.ids, legs.lexical.ids))
+            await asyncio.to_thread(_remove, legs, stale)
+            await self._add(session, legs, missing)
+        with self._lock:
+            self._documents = documents
+            self._allowed.clear()
+        self._legs = legs
+        self._report()
+        log.info(
+            "index.loaded",
+            generation=legs.generation_id,
+            documents=len(documents),
+            chunks=len(live),
+            added=len(missing),
+            removed=len(stale),
+        )
+
+    async def catch_up(self) -> int:
+        """Apply the log rows since the last look; return how many there were."""
+        legs = self._legs
+        assert legs is not None
+        async with self._database.transaction() as session:
+            rows = await index_rows.read_log(session, self.log_number)
+            if not rows:
+                return 0
+            touched = sorted({row.document_id for row in rows})
+            fresh = await document_rows.load_indexed(session, touched)
+            old = [self._documents[name] for name in touched if name in self._documents]
+            before, after = _chunk_ids(old), _chunk_ids(fresh.values())
+            await asyncio.to_thread(_remove, legs, np.setdiff1d(before, after))
+            await self._add(session, legs, np.setdiff1d(after, before))
+        with self._lock:
+            for name in touched:
+                self._documents.pop(name, None)
+            self._documents.update(fresh)
+            self._allowed.clear()
+        self.log_number = rows[-1].number
+        self._report()
+        log.debug("index.followed", rows=len(rows), log_number=self.log_number)
+        return len(rows)
+
+    async def follow(self, interval_s: float) -> None:
+        """Load, then apply the log for ever: at once when notified, else every interval."""
+        while True:
+            try:
+                if self._legs is None:
+                    await self.load()
+                connection = await self._database.listen()
+                async with connection:
+                    await connection.execute(f"LISTEN {index_rows.CHANNEL}")
+                    while True:
+                        while await self.catch_up():
+                            pass
+                        async for _ in connection.notifies(timeout=interval_s, stop_after=1):
+                            pass
+            except (DatabaseUnavailable, OSError) as error:
+                log.warning("index.follower_waits", reason=str(error))
+                await asyncio.sleep(interval_s)
+
+    async def _add(self, session: AsyncSession, legs: Legs, ids: Ids) -> None:
+        for start in range(0, len(ids), _BATCH):
+            batch = ids[start : start + _BATCH].tolist()
+            found, texts, vectors = await index_rows.load_chunks(session, self._model_id, batch)
+            if found:
+                array = np.array(found, dtype=np.int64)
+                await asyncio.to_thread(_add, legs, array, texts, vectors)
+
+    def _report(self) -> None:
+        INDEX_LOG.set(self.log_number)
+        INDEX_CHUNKS.set(self._legs.vectors.size if self._legs else 0)
+
+
+def _add(legs: Legs, ids: Ids, texts: list[str], vectors: Vectors) -> None:
+    legs.lexical.add(ids, [search_keys(text) for text in texts])
+    legs.vectors.add(ids, vectors)
+
+
+def _remove(legs: Legs, ids: Ids) -> None:
+    if len(ids):
+        legs.vectors.remove(ids)
+        legs.lexical.remove(ids)
+
+
+def _chunk_ids(documents: Iterable[IndexedDocument]) -> Ids:
+    chunks = [np.array(document.chunk_ids, dtype=np.int64) for document in documents]
+    return np.sort(np.concatenate(chunks)) if chunks else _NOTHING
+
+
+def _matches(document: IndexedDocument, filters: SearchFilters) -> bool:
+    return (
+        (not filters.collections or document.collection in filters.collections)
+        and filters.language in (None, document.language)
+        and filters.media_type in (None, document.media_type)
+        and (filters.updated_after is None or document.updated_at > filters.updated_after)
+        and (document.source_uri or "").startswith(filters.source_uri_prefix or "")
+    )

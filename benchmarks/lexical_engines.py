@@ -1,0 +1,220 @@
+"""BM25 engines side by side over the same key streams: cost, memory, filters and answers.
+
+Run: python -m benchmarks.lexical_engines --data ../shared/data
+tantivy is no dependency of Opora: `pip install tantivy==0.27.0` first, or its column is left out.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from app.domain.ports import Ids
+from app.domain.text import search_keys, sentences
+from app.engines.lexical.bm25 import Bm25Index
+
+CORPORA = ("mtrag_en", "handbook_sourcegraph_en", "danetqa_ru", "b24docs_ru", "xquad_ru")
+QUESTIONS = ("xquad_ru", "xquad_en", "b24docs_ru", "handbook_sourcegraph_en")
+CHUNK_CHARS = 600
+SHARES = (1.0, 0.1, 0.01, 0.001)
+TOP = 50
+SEED = 5
+
+
+class Engine(Protocol):
+    def add(self, ids: Ids, keys: Sequence[Sequence[str]]) -> object: ...
+    def search(self, keys: Sequence[str], k: int, allowed: Ids | None) -> Sequence[int]: ...
+    def ready(self) -> None: ...
+
+
+class Own:
+    """The engine of Opora."""
+
+    def __init__(self) -> None:
+        self._index = Bm25Index()
+
+    def add(self, ids: Ids, keys: Sequence[Sequence[str]]) -> None:
+        self._index.add(ids, keys)
+
+    def search(self, keys: Sequence[str], k: int, allowed: Ids | None) -> list[int]:
+        ids: list[int] = self._index.search(keys, k, allowed)[0].tolist()
+        return ids
+
+    def ready(self) -> None:
+        pass
+
+
+class Tantivy:
+    """tantivy over the same keys, cut at white space; the filter is a term set query."""
+
+    def __init__(self) -> None:
+        import tantivy
+
+        self._tantivy: Any = tantivy
+        builder = tantivy.SchemaBuilder()
+        builder.add_integer_field("id", stored=True, indexed=True, fast=True)
+        builder.add_text_field("keys", tokenizer_name="whitespace", index_option="freq")
+        self._folder = tempfile.TemporaryDirectory()
+        self._schema = builder.build()
+        self._index: Any = tantivy.Index(self._schema, path=self._folder.name)
+        self._writer = self._index.writer(heap_size=200_000_000, num_threads=1)
+
+    def add(self, ids: Ids, keys: Sequence[Sequence[str]]) -> None:
+        for entry, stream in zip(ids.tolist(), keys, strict=True):
+            joined = " ".join(stream)
+            self._writer.add_document(self._tantivy.Document(id=entry, keys=joined))
+
+    def ready(self) -> None:
+        self._writer.commit()
+        self._writer.wait_merging_threads()
+        self._index.reload()
+        self._searcher = self._index.searcher()
+
+    def search(self, keys: Sequence[str], k: int, allowed: Ids | None) -> list[int]:
+        query, occur = self._tantivy.Query, self._tantivy.Occur
+        terms = [
+            (occur.Should, query.term_query(self._schema, "keys", key, index_option="freq"))
+            for key in keys
+        ]
+        asked = query.boolean_query(terms)
+        if allowed is not None:
+            permitted = query.term_set_query(self._schema, "id", allowed.tolist())
+            unscored = query.const_score_query(permitted, 0.0)
+            asked = query.boolean_query([(occur.Must, asked), (occur.Must, unscored)])
+        hits = self._searcher.search(asked, k, count=False).hits
+        return [self._searcher.doc(address)["id"][0] for _, address in hits]
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {"own": Own, "tantivy": Tantivy}
+
+
+def chunks_of(data: Path) -> Iterator[str]:
+    """Yield chunks of whole sentences, about CHUNK_CHARS long."""
+    for name in CORPORA:
+        with (data / name / "corpus.jsonl").open() as lines:
+            for line in lines:
+                text = json.loads(line)["text"]
+                start = end = 0
+                for _, sentence_end in sentences(text):
+                    if sentence_end - start > CHUNK_CHARS and end > start:
+                        yield text[start:end]
+                        start = end
+                    end = sentence_end
+                if end > start:
+                    yield text[start:end]
+
+
+def key_streams(data: Path, count: int) -> list[list[str]]:
+    """Return so many key streams; where the corpora are too small, of shuffled mixtures of two."""
+    streams = [keys for chunk in chunks_of(data) if (keys := search_keys(chunk))]
+    rng = np.random.default_rng(SEED)
+    rng.shuffle(streams)
+    real = len(streams)
+    while len(streams) < count:
+        first, second = (streams[place] for place in rng.integers(real, size=2))
+        streams.append(first[: len(first) // 2] + second[len(second) // 2 :])
+    print(f"{min(real, count)} chunks of the corpora, {max(0, count - real)} mixtures of two")
+    return streams[:count]
+
+
+def questions_of(data: Path) -> list[list[str]]:
+    """Return 400 key streams of real questions, both languages."""
+    questions = []
+    for name in QUESTIONS:
+        with (data / name / "queries.jsonl").open() as lines:
+            questions += [json.loads(line)["question"] for line in lines]
+    chosen = np.random.default_rng(SEED).choice(len(questions), 400, replace=False)
+    return [search_keys(questions[place]) for place in chosen]
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(name: str, streams: list[list[str]], questions: list[list[str]]) -> dict[str, Any]:
+    """Build one engine and ask it everything; times are CPU time of this process."""
+    engine = ENGINES[name]()
+    before = resident_bytes()
+    started = time.process_time()
+    for first in range(0, len(streams), 1000):
+        part = streams[first : first + 1000]
+        engine.add(np.arange(first, first + len(part), dtype=np.int64), part)
+    engine.ready()
+    row: dict[str, Any] = {
+        "add, µs a chunk": (time.process_time() - started) / len(streams) * 1e6,
+        "memory, MB": (resident_bytes() - before) / 1e6,
+    }
+    rng = np.random.default_rng(SEED)
+    filters: list[Ids | None] = [None]
+    for share in SHARES:
+        picked = rng.choice(len(streams), max(1, int(len(streams) * share)), replace=False)
+        filters.append(np.sort(picked).astype(np.int64))
+    labels = ["no filter", *(f"filter {share:.1%}" for share in SHARES)]
+    for label, allowed in zip(labels, filters, strict=True):
+        engine.search(questions[0], TOP, allowed)
+        asked = questions[:100]
+        started = time.process_time()
+        for keys in asked:
+            engine.search(keys, TOP, allowed)
+        row[f"{label}, CPU-ms"] = (time.process_time() - started) / len(asked) * 1e3
+    row["first ten"] = [list(engine.search(keys, 10, None)) for keys in questions[:200]]
+    return row
+
+
+def report(rows: dict[str, dict[str, Any]], count: int) -> None:
+    """Print the table of one size."""
+    print(f"\n{count} chunks, top {TOP}, load average {os.getloadavg()[0]:.1f}")
+    print(f"{'':24}" + "".join(f"{name:>10}" for name in rows))
+    labels = [label for label in next(iter(rows.values())) if label != "first ten"]
+    for label in labels:
+        print(f"{label:24}" + "".join(f"{row[label]:10.2f}" for row in rows.values()))
+    if len(rows) == 2:
+        ours, theirs = (row["first ten"] for row in rows.values())
+        shared = [len(set(a) & set(b)) / max(len(a), 1) for a, b in zip(ours, theirs, strict=True)]
+        print(f"the same ids among the first ten: {np.mean(shared):.3f}")
+
+
+def main() -> None:
+    """Measure each engine in a process of its own, so that memory is its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[20_000, 100_000])
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    missing = [n for n in {*CORPORA, *QUESTIONS} if not (options.data / n).is_dir()]
+    if missing:
+        sys.exit(f"skipped: {options.data} has no {', '.join(sorted(missing))}")
+    if options.one:
+        name, folder = options.one
+        streams, questions = json.loads((Path(folder) / "streams.json").read_bytes())
+        row = measure(name, streams, questions)
+        (Path(folder) / f"{name}.json").write_text(json.dumps(row))
+        return
+    print(platform.processor() or platform.machine(), f"{os.cpu_count()} cores", sys.version)
+    questions = questions_of(options.data)
+    for count in options.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            streams = key_streams(options.data, count)
+            (Path(folder) / "streams.json").write_text(json.dumps([streams, questions]))
+            rows = {}
+            for name in ENGINES:
+                command = [sys.executable, "-m", "benchmarks.lexical_engines"]
+                command += ["--data", str(options.data), "--one", name, folder]
+                if subprocess.run(command, check=False).returncode == 0:
+                    rows[name] = json.loads((Path(folder) / f"{name}.json").read_text())
+            report(rows, count)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Reads a file in a child process that cannot harm the worker, whatever the file does."""
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+
+from app.domain.documents import MediaType, ParsedDocument
+from app.domain.errors import (
+    DocumentRejected,
+    DocumentTooComplex,
+    EmptyDocument,
+    EncryptedDocument,
+    JobCancelled,
+    ParserDied,
+    UnreadableDocument,
+)
+from app.settings import IngestionSettings
+from app.telemetry import get_logger
+from ingestion.parsers import child
+
+log = get_logger(__name__)
+
+_REJECTIONS: dict[str, type[DocumentRejected]] = {
+    kind.code: kind
+    for kind in (EmptyDocument, EncryptedDocument, DocumentTooComplex, UnreadableDocument)
+}
+_POLL_S = 0.2
+_STDERR_BYTES = 4096
+_OUT_OF_MEMORY = (b"memory allocation", b"bad_alloc", b"out of memory", b"MemoryError")
+
+
+def parse_in_sandbox(
+    path: Path,
+    media_type: MediaType,
+    limits: IngestionSettings,
+    cancelled: threading.Event | None = None,
+    parser: str = "ingestion.parsers.registry",
+) -> ParsedDocument:
+    """Read a file in a process of its own; blocks until it ends.
+
+    The child has limits of memory, CPU and wall time, writes no files, starts no processes,
+    inherits no environment, and has no network where the kernel lets it go without.
+
+    Args:
+        path: The file; only read.
+        media_type: What `app.services.media_types.sniff` said.
+        limits: The worker's settings.
+        cancelled: When set from another thread, the child is killed within a second.
+        parser: The module whose `parse` reads the file.
+
+    Returns:
+        The document; its offsets have been checked.
+
+    Raises:
+        DocumentRejected: What the parser said; DocumentTooComplex too for a passed limit of memory,
+            time or output; ParserDied if the child ended without a result.
+        JobCancelled: `cancelled` was set.
+    """
+    order = child.Order(
+        parser=parser,
+        path=str(path.absolute()),
+        media_type=media_type,
+        max_text_chars=limits.max_text_chars,
+        max_blocks=limits.max_blocks,
+        memory_bytes=limits.parser_memory_bytes,
+        cpu_s=limits.parser_cpu_s,
+    )
+    ended = _run(order, limits, cancelled)
+    document = _judge(ended, limits)
+    _check_offsets(document, limits)
+    return document
+
+
+@dataclass
+class _Ended:
+    """How the child ended."""
+
+    returncode: int
+    report: bytearray = field(default_factory=bytearray)
+    complaints: bytearray = field(default_factory=bytearray)
+
+
+def _run(
+    order: child.Order, limits: IngestionSettings, cancelled: threading.Event | None
+) -> _Ended:
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-P", "-m", child.__name__, msgspec.json.encode(order).decode()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=root,
+        env={"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"},
+        start_new_session=True,
+    )
+    ended = _Ended(0)
+    with process:
+        try:
+            _read(process, ended, limits, cancelled)
+        finally:
+            _kill_group(process)
+        ended.returncode = process.wait()
+    return ended
+
+
+def _read(
+    process: "subprocess.Popen[bytes]",
+    ended: _Ended,
+    limits: IngestionSettings,
+    cancelled: threading.Event | None,
+) -> None:
+    """Collect the child's output until it closes both pipes and ends."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    deadline = monotonic() + limits.parser_wall_s
+    # A block costs about 60 bytes beside its text.
+    most = 4 * limits.max_text_chars + 100 * limits.max_blocks + 1024**2
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(process.stderr, selectors.EVENT_READ)
+        while selector.get_map() or process.poll() is None:
+            if cancelled is not None and cancelled.is_set():
+                raise JobCancelled("the job was cancelled while its file was being read")
+            if monotonic() > deadline:
+                raise DocumentTooComplex(
+                    f"reading took longer than {limits.parser_wall_s:g} s: split the document or "
+                    "raise OPORA_INGESTION__PARSER_WALL_S"
+                )
+            for key, _ in selector.select(_POLL_S):
+                piece = os.read(key.fd, 1024**2)
+                if not piece:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stdout:
+                    ended.report += piece
+                else:
+                    ended.complaints = (ended.complaints + piece)[-_STDERR_BYTES:]
+            if len(ended.report) > most:
+                raise DocumentTooComplex(f"the parser's output is larger than {most} bytes")
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill the child and whatever it started; its number is ours until it is waited for."""
+    if process.returncode is None and process.poll() is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def _judge(ended: _Ended, limits: IngestionSettings) -> ParsedDocument:
+    """Turn the child's end into a document or the error that tells why there is none."""
+    if ended.returncode != 0:
+        raise _death(ended, limits)
+    report: child.Report
+    try:
+        report = msgspec.msgpack.decode(ended.report, type=child.Report)
+    except msgspec.DecodeError as error:
+        raise ParserDied(f"the parser's report cannot be read: {error}") from error
+    match report:
+        case child.Parsed(document):
+            return document
+        case child.Rejected(code, message):
+            raise _REJECTIONS.get(code, UnreadableDocument)(message)
+        case child.OutOfMemory():
+            raise _memory_limit(limits)
+        case child.Crashed(error=name, where=where):
+            log.warning("parser.crashed", error=name, where=where)
+            raise UnreadableDocument(
+                f"the parser failed with {name}: the file is probably damaged; open it in its "
+                "own program, save it anew and try again"
+            )
+
+
+def _death(ended: _Ended, limits: IngestionSettings) -> DocumentRejected:
+    log.warning(
+        "parser.died",
+        returncode=ended.returncode,
+        complaints=ended.complaints.decode(errors="replace"),
+    )
+    if ended.returncode == -signal.SIGXCPU:
+        return DocumentTooComplex(
+            f"reading took more than {limits.parser_cpu_s} s of CPU time: split the document or "
+            "raise OPORA_INGESTION__PARSER_CPU_S"
+        )
+    if any(sign in ended.complaints for sign in _OUT_OF_MEMORY):
+        return _memory_limit(limits)
+    if ended.returncode > 0:
+        return ParserDied(f"the parser's process ended with exit status {ended.returncode}")
+    name = signal.Signals(-ended.returncode).name
+    if -ended.returncode == signal.SIGKILL:
+        return ParserDied(
+            f"the parser's process was killed ({name}): the machine may be out of memory"
+        )
+    return ParserDied(f"the parser's process crashed ({name}): the file is probably damaged")
+
+
+def _memory_limit(limits: IngestionSettings) -> DocumentTooComplex:
+    return DocumentTooComplex(
+        f"reading needs more than {limits.parser_memory_bytes // 1024**2} MiB of memory: split "
+        "the document or raise OPORA_INGESTION__PARSER_MEMORY_BYTES"
+    )
+
+
+def _check_offsets(document: ParsedDocument, limits: IngestionSettings) -> None:
+    """Refuse what only a parser that was taken over could send."""
+    end = 0
+    for block in document.blocks:
+        if not end <= block.char_start < block.char_end:
+            raise ParserDied("the parser reported blocks that are out of order")
+        end = block.char_end
+    if end > len(document.text):
+        raise ParserDied("the parser reported blocks beyond the end of the text")
+    if len(document.text) > limits.max_text_chars or len(document.blocks) > limits.max_blocks:
+        raise ParserDied("the parser passed the limits that it was given")

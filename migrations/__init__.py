@@ -1,0 +1,1 @@
+"""Alembic migrations; `opora migrate` runs them."""

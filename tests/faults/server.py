@@ -1,0 +1,196 @@
+"""An OpenAI-compatible model server for tests that fails in every way a real one does.
+
+    async with fault_server() as server:
+        server.behaviour = Behaviour(hang_after=3)
+        ... # OPORA_LLM__BASE_URL = server.base_url
+
+It runs in the test's own loop on a free loopback port.
+"""
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, fields
+from itertools import cycle
+from typing import Any
+
+from aiohttp import web
+
+SECRET = "sk-very-secret-key"
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What the server does. Without arguments: the answer, in one token per word, and its usage.
+
+    `*_after` counts the tokens that are sent before the fault; None is never.
+    """
+
+    text: str = "The answer is 42 [1]."
+    models: tuple[str, ...] = ("fault-model",)
+    finish_reason: str | None = "stop"
+    usage: bool = True
+    done: bool = True
+    status: int = 200
+    error: str = "something is wrong"
+    echo_key: bool = False
+    content_type: str = "text/event-stream"
+    location: str | None = None
+    hang_before_headers: bool = False
+    hang_after: int | None = None
+    reset_after: int | None = None
+    end_after: int | None = None
+    malformed_after: int | None = None
+    malformed: bytes = b'{"choices": [{"delta"'
+    error_after: int | None = None
+    huge_event: bool = False
+    endless: bool = False
+    token_delay_s: float = 0.0
+    pings: bool = False
+
+    def __str__(self) -> str:
+        """Name what differs from a good server."""
+        named = ((f.name, getattr(self, f.name), f.default) for f in fields(self))
+        return ",".join(f"{name}={value}" for name, value, default in named if value != default)
+
+
+@dataclass
+class FaultServer:
+    """A running fault server.
+
+    `running` counts the generations that are going on, `left` those whose client went away.
+    """
+
+    port: int
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    connections: set[str] = field(default_factory=set)
+    running: int = 0
+    left: int = 0
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def idle(self, timeout_s: float = 0.5) -> None:
+        """Wait until nothing is generated any more; TimeoutError when something still is."""
+        async with asyncio.timeout(timeout_s):
+            while self.running:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+    async def models(self, request: web.Request) -> web.StreamResponse:
+        if (failure := self._failure(request)) is not None:
+            return failure
+        models = [{"id": name, "object": "model"} for name in self.behaviour.models]
+        return web.json_response({"object": "list", "data": models})
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(await request.json())
+        self.connections.add(str(request.transport.get_extra_info("peername")))  # type: ignore[union-attr]
+        self.running += 1
+        try:
+            if self.behaviour.hang_before_headers:
+                await asyncio.sleep(3600)
+            return self._failure(request) or await self._generate(request)
+        except (asyncio.CancelledError, ConnectionError):
+            self.left += 1
+            raise
+        finally:
+            self.running -= 1
+
+    def _failure(self, request: web.Request) -> web.Response | None:
+        behaviour = self.behaviour
+        if behaviour.status == 200:
+            return None
+        message = behaviour.error
+        if behaviour.echo_key:
+            message += f" {request.headers['Authorization']}"
+        headers = {"Location": behaviour.location} if behaviour.location else None
+        body = {"error": {"message": message, "type": "fault"}}
+        return web.json_response(body, status=behaviour.status, headers=headers)
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        behaviour = self.behaviour
+        response = web.StreamResponse(headers={"Content-Type": behaviour.content_type})
+        await response.prepare(request)
+        await _send(response, _choice({"role": "assistant", "content": None}))
+        words = behaviour.text.split(" ") if behaviour.text else []
+        tokens = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+        for number, token in enumerate(cycle(tokens) if behaviour.endless else [*tokens, None]):
+            if behaviour.huge_event:
+                await response.write(b"data: " + b"x" * 2_000_000)
+            if behaviour.hang_after == number:
+                await _hang(response, pings=behaviour.pings)
+            if behaviour.reset_after == number:
+                _reset(request)
+                return response
+            if behaviour.end_after == number:
+                return response
+            if behaviour.malformed_after == number:
+                await response.write(b"data: " + behaviour.malformed + b"\n\n")
+                return response
+            if behaviour.error_after == number:
+                await _send(response, {"error": {"message": behaviour.error}})
+                return response
+            if token is not None:
+                await asyncio.sleep(behaviour.token_delay_s)
+                await _send(response, _choice({"content": token}))
+        if behaviour.finish_reason:
+            await _send(response, _choice({}, behaviour.finish_reason))
+        if behaviour.usage:
+            counts = {"prompt_tokens": 7, "completion_tokens": len(tokens)}
+            await _send(response, {"choices": [], "usage": counts})
+        if behaviour.done:
+            await response.write(b"data: [DONE]\n\n")
+        return response
+
+
+@asynccontextmanager
+async def fault_server(behaviour: Behaviour = Behaviour()) -> AsyncIterator[FaultServer]:
+    """Run a fault server on a free loopback port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = FaultServer(listener.getsockname()[1], behaviour)
+        app = web.Application()
+        app.router.add_get("/v1/models", server.models)
+        app.router.add_post("/v1/chat/completions", server.chat)
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0)
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+        try:
+            yield server
+        finally:
+            await runner.cleanup()
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _choice(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return {"object": "chat.completion.chunk", "choices": [choice]}
+
+
+async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:
+    await response.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+
+
+async def _hang(response: web.StreamResponse, *, pings: bool) -> None:
+    while True:
+        if pings:
+            await response.write(b": still here\n\n")
+        await asyncio.sleep(0.05)
+
+
+def _reset(request: web.Request) -> None:
+    """Break the connection with a TCP reset, as a killed server does."""
+    assert request.transport is not None
+    raw = request.transport.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.transport.abort()

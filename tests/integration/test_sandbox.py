@@ -1,0 +1,150 @@
+"""Whatever a file does to its parser, the worker gets a document or a reason."""
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from app.domain.documents import MediaType
+from app.domain.errors import (
+    DocumentTooComplex,
+    EncryptedDocument,
+    JobCancelled,
+    ParserDied,
+    UnreadableDocument,
+)
+from app.settings import IngestionSettings
+from ingestion.parsers.sandbox import parse_in_sandbox
+from tests.fixtures import make_files
+
+HOSTILE = "tests.fixtures.hostile_parsers"
+
+
+def limits(**changes: float) -> IngestionSettings:
+    values = {"parser_memory_bytes": 512 * 1024**2, "parser_cpu_s": 20, "parser_wall_s": 30}
+    return IngestionSettings.model_validate(values | changes)
+
+
+def suffer(tmp_path: Path, deed: str, **changes: float) -> str:
+    path = tmp_path / "file"
+    path.write_text(deed)
+    return parse_in_sandbox(path, MediaType.TEXT, limits(**changes), parser=HOSTILE).text
+
+
+def test_a_real_file_comes_back_whole(tmp_path: Path) -> None:
+    path = make_files.make_docx(tmp_path / "a.docx")
+    parsed = parse_in_sandbox(path, MediaType.DOCX, limits())
+    assert parsed.title == "Положение об отпусках"
+    assert "Сроки" in parsed.text
+    assert parsed.blocks[-1].char_end == len(parsed.text)
+
+
+def test_a_rejection_keeps_its_class_and_message(tmp_path: Path) -> None:
+    with pytest.raises(EncryptedDocument, match="asks for a password"):
+        suffer(tmp_path, "encrypted")
+
+
+def test_a_memory_hog_meets_its_limit(tmp_path: Path) -> None:
+    with pytest.raises(DocumentTooComplex, match="512 MiB of memory"):
+        suffer(tmp_path, "hog")
+
+
+def test_an_endless_loop_meets_the_cpu_limit(tmp_path: Path) -> None:
+    with pytest.raises(DocumentTooComplex, match="1 s of CPU time"):
+        suffer(tmp_path, "spin", parser_cpu_s=1)
+
+
+def test_a_hanging_parser_meets_the_wall_limit(tmp_path: Path) -> None:
+    with pytest.raises(DocumentTooComplex, match="longer than 1 s"):
+        suffer(tmp_path, "sleep", parser_wall_s=1)
+
+
+def test_a_flood_meets_the_output_limit(tmp_path: Path) -> None:
+    with pytest.raises(DocumentTooComplex, match="output is larger"):
+        suffer(tmp_path, "flood", max_text_chars=100, max_blocks=10)
+
+
+@pytest.mark.parametrize(
+    ("deed", "reason"),
+    [
+        ("crash", "SIGSEGV"),
+        ("exit", "exit status 3"),
+        ("garbage", "report cannot be read"),
+        ("liar", "beyond the end of the text"),
+    ],
+)
+def test_a_parser_that_dies_or_lies_is_named(tmp_path: Path, deed: str, reason: str) -> None:
+    with pytest.raises(ParserDied, match=reason):
+        suffer(tmp_path, deed)
+
+
+def test_a_bug_is_named_without_the_documents_words(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableDocument, match="ZeroDivisionError") as caught:
+        suffer(tmp_path, "bug")
+    assert "a word of the document" not in str(caught.value)
+
+
+def test_a_cancelled_job_kills_the_child_within_a_second(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("sleep")
+    cancelled = threading.Event()
+    timer = threading.Timer(1.0, cancelled.set)
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(JobCancelled):
+        parse_in_sandbox(path, MediaType.TEXT, limits(), cancelled, parser=HOSTILE)
+    assert time.monotonic() - started < 3
+    timer.join()
+
+
+def test_no_process_is_left_behind(tmp_path: Path) -> None:
+    with pytest.raises((DocumentTooComplex, UnreadableDocument)):
+        suffer(tmp_path, "orphan", parser_wall_s=2)
+    time.sleep(0.2)
+    assert not [line for line in _commands() if str(tmp_path) in line or "time.sleep(600)" in line]
+
+
+def _commands() -> list[str]:
+    commands = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (process / "stat").read_text().rsplit(") ", 1)[1][0]
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if state != "Z":
+            commands.append(command)
+    return commands
+
+
+def test_a_parser_has_no_disk_no_secrets_and_no_network_where_the_kernel_agrees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPORA_ADMIN_KEY", "secret-secret-secret")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        path = tmp_path / f"file.{server.getsockname()[1]}"
+        path.write_text("look around")
+        world = parse_in_sandbox(path, MediaType.TEXT, limits(), parser=HOSTILE).text
+    assert "disk closed" in world
+    assert "OPORA" not in world
+    if os.geteuid() == 0 and "network open" in world:
+        pytest.skip("this kernel lets nobody go without the network")
+
+
+def test_many_threads_parse_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("Привет, мир")
+    texts: list[str] = []
+
+    def work() -> None:
+        texts.append(parse_in_sandbox(path, MediaType.TEXT, limits()).text)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert texts == ["Привет, мир"] * 4
