@@ -13,9 +13,23 @@ from app import __version__, web
 from app.api import errors
 from app.api.gate import Gate
 from app.api.routes import admin, answers, documents, jobs, openai, operations
+from app.domain.errors import Unavailable
 from app.wiring import Services
 
+_WARM_INTERVAL_S = 2
 _STATIC = Path(web.__file__).with_name("static")
+
+
+async def _warm(services: Services) -> None:
+    """Prepare the embedder and the model server for the first question."""
+    await asyncio.to_thread(services.embedder.embed_queries, ["?"])
+    while True:
+        try:
+            await services.answering.warm()
+        except Unavailable:
+            await asyncio.sleep(_WARM_INTERVAL_S)
+        else:
+            return
 
 
 def create_app(services: Services) -> FastAPI:
@@ -30,10 +44,12 @@ def create_app(services: Services) -> FastAPI:
         follower = asyncio.create_task(
             services.index.follow(services.settings.retrieval.follow_interval_s)
         )
+        warmer = asyncio.create_task(_warm(services))
         yield
-        follower.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await follower
+        for task in (follower, warmer):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         await services.close()
 
     app = FastAPI(

@@ -77,7 +77,7 @@ class LlmSettings(Group):
         4096, ge=1024, description="Context window of the model server that Opora starts, tokens."
     )
     parallel: int = Field(
-        2, gt=0, description="Answers that the llama.cpp server generates side by side."
+        1, gt=0, description="Answers that the llama.cpp server generates side by side."
     )
 
 
@@ -113,9 +113,9 @@ class AnsweringSettings(Group):
     """Prompts and answers."""
 
     evidence_tokens: int = Field(
-        440, gt=0, description="Budget for passages in the prompt, in estimated tokens."
+        260, gt=0, description="Budget for passages in the prompt, in estimated tokens."
     )
-    max_passages: int = Field(5, gt=0, description="Passages in the prompt at most.")
+    max_passages: int = Field(8, gt=0, description="Passages in the prompt at most.")
     max_answer_tokens: int = Field(220, gt=0, description="Longest answer, in tokens.")
     min_evidence: float = Field(
         0.25, ge=0, le=1, description="Evidence score below which Opora abstains unasked."

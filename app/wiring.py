@@ -78,7 +78,7 @@ def build_generations(settings: Settings, database: Database, embedder: Embedder
     fingerprint = embedder.fingerprint
 
     def new_legs() -> tuple[VectorIndex, LexicalIndex]:
-        return FaissIndex(fingerprint.dimension, settings.embedder.device), Bm25Index()
+        return FaissIndex(fingerprint.dimension), Bm25Index()
 
     return Generations(database, settings.data / "generations", fingerprint, new_legs)
 

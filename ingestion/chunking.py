@@ -20,6 +20,7 @@ CountTokens = Callable[[str], int]
 _CONTEXT_SHARE = 3
 # Two top-level sections share a chunk only if each is at most this share of it.
 _TINY_SHARE = 4
+_WINDOW_CHARS = 20_000
 
 
 def chunk(
@@ -168,15 +169,18 @@ class _Cutter:
         """Cut what stands directly under a heading; the heading stays with the first of it."""
         outer, inner = self.clip(section.path), self.clip(section.inner_path)
         room = self.budget - self.price_of_path(inner)
-        units = [part for unit in self._with_heading(section) for part in self.split(unit, room)]
         pieces: list[_Piece] = []
         held: list[_Unit] = []
-        for unit in units:
-            sealed = unit.context or (held and held[-1].context)
-            if held and (sealed or _sum(held) + unit.tokens > room):
-                pieces.append(self._piece(held, inner if pieces else outer))
-                held = []
-            held.append(unit)
+        for unit in self._with_heading(section):
+            # What is too big for one chunk is cut so that its first part joins a short beginning.
+            beginning = _sum(held) if _sum(held) <= room // _CONTEXT_SHARE else 0
+            parts = [unit] if unit.tokens <= room else self.split(unit, room - beginning)
+            for part in parts:
+                sealed = part.context or (held and held[-1].context)
+                if held and (sealed or _sum(held) + part.tokens > room):
+                    pieces.append(self._piece(held, inner if pieces else outer))
+                    held = []
+                held.append(part)
         if held:
             pieces.append(self._piece(held, inner if pieces else outer))
         return [replace(pieces[0], whole=True)] if len(pieces) == 1 else pieces
@@ -275,11 +279,12 @@ class _Cutter:
         return [
             replace(
                 unit,
-                start=unit.start + offset,
-                end=unit.start + offset + len(part),
+                start=start + offset,
+                end=start + offset + len(part),
                 tokens=self.count(part),
             )
-            for offset, part in splitter.chunk_indices(self.text[unit.start : unit.end])
+            for start, end in _windows(self.text, unit.start, unit.end)
+            for offset, part in splitter.chunk_indices(self.text[start:end])
             if part.strip()
         ]
 
@@ -315,6 +320,16 @@ class _Cutter:
 
 def _sum(units: Sequence[_Unit]) -> int:
     return sum(unit.tokens for unit in units)
+
+
+def _windows(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Part a span so that the splitter, whose work grows with the square of it, stays quick."""
+    while end - start > _WINDOW_CHARS:
+        seams = (text.rfind(seam, start, start + _WINDOW_CHARS) for seam in ("\n", ". ", " "))
+        stop = next((seam + 1 for seam in seams if seam > start), start + _WINDOW_CHARS)
+        yield start, stop
+        start = stop
+    yield start, end
 
 
 def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

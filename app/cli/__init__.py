@@ -103,12 +103,16 @@ def worker(follow_parent: FollowParent = False) -> None:
 
 @cli.command()
 def migrate() -> None:
-    """Bring the database to the newest schema."""
+    """Bring the database to the newest schema; make the default collection and an admin key."""
     from app.db.migrate import current_and_newest, upgrade
+    from app.wiring import prepare_database
 
     settings = load_settings()
     url = _database_url(settings)
     upgrade(url)
+    key, _ = asyncio.run(prepare_database(settings, url))
+    if key is not None and settings.admin_key is None:
+        out.print(f"the admin key is in {settings.data / 'admin.key'}", highlight=False)
     out.print(f"the schema is at revision {current_and_newest(url)[0]}")
 
 

@@ -256,9 +256,10 @@ def _welcome(
     settings: Settings, url: str, key: str | None, seconds: float, console: Console
 ) -> None:
     shown = key or "(made at an earlier start on another machine; make a new one there)"
+    kept = "OPORA_ADMIN_KEY" if settings.admin_key else settings.data / "admin.key"
     question = "За сколько дней до отпуска подавать заявление?"
     console.print(f"\nOpora is ready after {seconds:.0f} s: [bold]{url}[/bold]")
-    console.print(f"admin key: [bold]{shown}[/bold]   (kept in {settings.data / 'admin.key'})")
+    console.print(f"admin key: [bold]{shown}[/bold]   (from {kept})")
     console.print("ask:", highlight=False)
     console.print(
         f"  curl -s {url}/v1/ask -H 'Authorization: Bearer {shown}' "

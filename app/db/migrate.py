@@ -6,8 +6,10 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import OperationalError
 
-from app.db.session import libpq_url
+from app.db.session import libpq_url, short_reason
+from app.domain.errors import DatabaseUnavailable
 
 _SCRIPTS = Path(__file__).parents[2] / "migrations"
 
@@ -21,8 +23,17 @@ def alembic_config(url: str) -> Config:
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Run the missing migrations; two callers at once wait for each other."""
-    command.upgrade(alembic_config(url), revision)
+    """Run the missing migrations; two callers at once wait for each other.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL cannot be reached or refuses the credentials.
+    """
+    try:
+        command.upgrade(alembic_config(url), revision)
+    except OperationalError as error:
+        raise DatabaseUnavailable(
+            f"PostgreSQL does not answer: {short_reason(error)}; check OPORA_DATABASE__URL"
+        ) from error
 
 
 def downgrade(url: str, revision: str) -> None:

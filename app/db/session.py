@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, InvalidField
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -47,15 +49,22 @@ class Database:
 
         Raises:
             DatabaseUnavailable: PostgreSQL cannot be reached or went away.
+            InvalidField: A text holds what PostgreSQL cannot store: a NUL or half a character.
         """
         try:
             async with self._sessions() as session, session.begin():
                 yield session
         except (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError) as error:
-            raise DatabaseUnavailable(f"PostgreSQL does not answer: {_short(error)}") from error
+            raise DatabaseUnavailable(
+                f"PostgreSQL does not answer: {short_reason(error)}"
+            ) from error
+        except (DataError, UnicodeEncodeError) as error:
+            if isinstance(error, UnicodeEncodeError) or "NUL" in str(error.orig):
+                raise InvalidField("text", "holds a NUL or half a character") from error
+            raise
         except DBAPIError as error:
             if error.connection_invalidated:
-                raise DatabaseUnavailable(f"PostgreSQL went away: {_short(error)}") from error
+                raise DatabaseUnavailable(f"PostgreSQL went away: {short_reason(error)}") from error
             raise
 
     async def check(self) -> None:
@@ -63,20 +72,30 @@ class Database:
         async with self.transaction() as session:
             await session.execute(text("SELECT 1"))
 
-    async def listen(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
-        """Open a connection of one's own, in autocommit, for LISTEN."""
+    @asynccontextmanager
+    async def listen(self, channel: str) -> AsyncIterator[psycopg.AsyncConnection[TupleRow]]:
+        """Open a connection of one's own that listens on a channel.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL cannot be reached or went away, now or while listening.
+        """
         try:
-            return await psycopg.AsyncConnection.connect(
+            async with await psycopg.AsyncConnection.connect(
                 self.url, autocommit=True, connect_timeout=10
-            )
+            ) as connection:
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                yield connection
         except psycopg.OperationalError as error:
-            raise DatabaseUnavailable(f"PostgreSQL does not answer: {_short(error)}") from error
+            raise DatabaseUnavailable(
+                f"PostgreSQL does not answer: {short_reason(error)}"
+            ) from error
 
     async def close(self) -> None:
         """Release all connections."""
         await self._engine.dispose()
 
 
-def _short(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
+    """The first line of what the driver said."""
     cause = getattr(error, "orig", None) or error
     return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__

@@ -1,75 +1,31 @@
 """Tying each sentence of an answer to the exact span of a document that carries it."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from app.domain.answers import Citation
-from app.domain.evidence import Excerpt
-from app.domain.text import guess_language, search_keys, sentences
+from app.domain.evidence import Excerpt, Similarity
+from app.domain.text import search_keys, sentences
 
 _MARKERS = re.compile(r"\s*\[\s*\d+(?:\s*[,;]\s*\d+)*\s*\]")
 _NUMBER = re.compile(r"\d")
 _LONGEST_QUOTE = 3
 # The commonest words say nothing about support.
 _EMPTY = frozenset(
-    [
-        "в",
-        "и",
-        "на",
-        "с",
-        "к",
-        "о",
-        "у",
-        "не",
-        "по",
-        "за",
-        "из",
-        "от",
-        "до",
-        "для",
-        "при",
-        "или",
-        "что",
-        "как",
-        "это",
-        "быть",
-        "а",
-        "но",
-        "же",
-        "бы",
-        "ли",
-        "то",
-        "во",
-        "со",
-        "the",
-        "a",
-        "an",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "for",
-        "by",
-        "with",
-        "and",
-        "or",
-        "is",
-        "are",
-        "be",
-        "was",
-        "were",
-        "it",
-        "this",
-        "that",
-        "from",
-        "as",
-        "not",
-    ]
+    "в и на с к о у не по за из от до для при или что как это быть а но же бы ли то во со "
+    "the a an of to in on at for by with and or is are be was were it this that from as not "
+    "да нет yes no".split()
 )
-
-Similarity = Callable[[str, Sequence[str]], Sequence[float]]
+# A question with one of these keys wants something that it does not say itself.
+_OPEN = frozenset(
+    "кто что где когда куда откуда сколько какой каков который как почему зачем чей насколько "
+    "who what where when which how why whose whom".split()
+)
+# Below this share of its keys a claim is compared by meaning too.
+_PARAPHRASED_BELOW = 0.75
+# A claimed passage wins a tie, and so does a shorter quote.
+_CLAIMED_BONUS, _LENGTH_COST = 0.15, 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +65,10 @@ def find_support(
 ) -> Support | None:
     """Find the span of at most three sentences that carries a claim best.
 
-    Support is the share of the claim's keys that the span (with its headings) or the question
-    holds. A number of the claim that stands in neither makes it 0. Where claim and span are in
-    different languages the cosine similarity of their vectors counts instead. Claimed passages are
-    looked at first; a better span elsewhere corrects a wrong marker.
+    Support is the share of the claim's keys that the span, its headings or the question hold; for a
+    paraphrase, or across languages, the cosine similarity to a single sentence where that is more.
+    A number of the claim that stands in none of them makes it 0. A marker of the model wins ties; a
+    better span elsewhere corrects it.
 
     Args:
         sentence: The claim.
@@ -122,35 +78,63 @@ def find_support(
     """
     claim = set(search_keys(sentence.text)) - _EMPTY
     asked = set(search_keys(question)) - _EMPTY
-    best: Support | None = None
-    for number, excerpt in enumerate(excerpts, start=1):
-        around = set(search_keys(f"{excerpt.heading}\n{excerpt.passage.context}"))
-        spans = sentences(excerpt.text)
-        same_language = guess_language(sentence.text) in (guess_language(excerpt.text), None)
-        for first in range(len(spans)):
-            for last in range(first, min(first + _LONGEST_QUOTE, len(spans))):
-                start, end = spans[first][0], spans[last][1]
-                quote = excerpt.text[start:end]
-                held = set(search_keys(quote))
-                known = held | around | asked
-                if any(_NUMBER.search(key) and key not in known for key in claim):
-                    continue
-                if same_language:
-                    score = len(claim & known) / len(claim) if claim else 0.0
-                    if claim - asked and not claim & held - asked:
-                        score = 0.0
-                elif last == first:
-                    score = max(0.0, similarity(sentence.text, [quote])[0])
-                else:
-                    continue
-                # A claimed passage wins a tie, and so does a shorter quote.
-                bonus = 0.15 * (number in sentence.markers) - 0.03 * (last - first)
-                value = min(score, 1.0) + bonus
-                if score > 0 and (best is None or value > best.score):
-                    best = Support(number, excerpt.start + start, excerpt.start + end, value)
-    if best is None:
+    is_open = not _OPEN.isdisjoint(search_keys(question))
+    if claim <= asked and is_open:  # it only repeats the question
         return None
-    return Support(best.excerpt, best.start, best.end, round(max(0.0, min(1.0, best.score)), 4))
+    spans = [
+        span
+        for number, excerpt in enumerate(excerpts, start=1)
+        for span in _spans(number, excerpt, claim, asked)
+    ]
+    if max((span.score for span in spans), default=0.0) < _PARAPHRASED_BELOW:
+        single = [span for span in spans if span.length == 1]
+        scores = similarity(sentence.text, [span.quote for span in single]) if single else []
+        spans += [replace(span, score=s) for span, s in zip(single, scores, strict=True)]
+    supported = [span for span in spans if span.score > 0]
+    if not supported:
+        return None
+    best = max(
+        supported,
+        key=lambda span: (
+            min(span.score, 1.0)
+            + _CLAIMED_BONUS * (span.excerpt in sentence.markers)
+            - _LENGTH_COST * span.length
+        ),
+    )
+    return Support(best.excerpt, best.start, best.end, round(min(best.score, 1.0), 4))
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    excerpt: int
+    start: int
+    end: int
+    length: int
+    quote: str
+    score: float
+
+
+def _spans(number: int, excerpt: Excerpt, claim: set[str], asked: set[str]) -> Iterator[_Span]:
+    """Yield the spans that hold every number of the claim, with the share of its keys."""
+    around = set(search_keys(f"{excerpt.heading}\n{excerpt.passage.context}"))
+    text = excerpt.passage.text
+    found = sentences(text)
+    for first in range(len(found)):
+        for last in range(first, min(first + _LONGEST_QUOTE, len(found))):
+            start, end = found[first][0], found[last][1]
+            quote = text[start:end]
+            held = set(search_keys(quote))
+            known = held | around | asked
+            if any(_NUMBER.search(key) for key in claim - known):
+                continue
+            news = claim - asked
+            if not news:  # a "yes" in the question's own words
+                known = held
+            elif not news & held:
+                known = set()
+            score = len(claim & known) / len(claim) if claim else 0.0
+            length = last - first + 1
+            yield _Span(number, start, end, length, quote, score)
 
 
 def cite(support: Support, excerpt: Excerpt, answer_start: int, answer_end: int) -> Citation:

@@ -130,6 +130,17 @@ class Answering:
             ANSWERS_IN_FLIGHT.dec()
             ANSWERS.labels(outcome).inc()
 
+    async def warm(self) -> None:
+        """Let the model server read the fixed start of each prompt, which it keeps for later.
+
+        Raises:
+            Unavailable: The model server does not answer yet.
+        """
+        await self._chat.check()
+        for language in ("en", "ru"):
+            messages = [Message("system", prompt("answer", language)), Message("user", "?")]
+            await self._chat.complete(messages, ChatParams(max_tokens=1))
+
     async def _answer(
         self, scope: AccessScope, question: Question
     ) -> AsyncGenerator[AnswerEvent, None]:
@@ -143,7 +154,11 @@ class Answering:
         timings_ms = found.timings_ms
         language = question.language or guess_language(question.text) or "en"
         excerpts = await asyncio.to_thread(
-            choose_evidence, question.text, found.passages, self._settings.evidence_tokens
+            choose_evidence,
+            question.text,
+            found.passages,
+            self._settings.evidence_tokens,
+            self._similarity,
         )
         passages = tuple(excerpt.passage for excerpt in excerpts)
         draft = _Draft(language, passages)

@@ -158,9 +158,7 @@ class SearchIndex:
             try:
                 if self._legs is None:
                     await self.load()
-                connection = await self._database.listen()
-                async with connection:
-                    await connection.execute(f"LISTEN {index_rows.CHANNEL}")
+                async with self._database.listen(index_rows.CHANNEL) as connection:
                     while True:
                         while await self.catch_up():
                             pass

@@ -12,7 +12,7 @@ from pathlib import Path
 from lxml import etree
 
 from app.domain.documents import BlockKind, ParsedDocument
-from app.domain.errors import UnreadableDocument
+from app.domain.errors import DocumentTooComplex, UnreadableDocument
 from ingestion.parsers.builder import TextBuilder, TextLimits
 from ingestion.parsers.encodings import decode
 
@@ -33,6 +33,7 @@ _MANY_LINKS = 0.15
 _KEPT_ENOUGH = 0.6
 _REPEATED_CHARS = 200
 _WIDEST_SPAN = 200
+_WIDEST_ROW = 1000
 
 
 def parse(path: Path, limits: TextLimits) -> ParsedDocument:
@@ -59,10 +60,13 @@ def add_html(builder: TextBuilder, text: str) -> str | None:
 
 def _tree(text: str) -> "etree._Element | None":
     parser = etree.HTMLParser(
-        encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True
+        encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True, huge_tree=True
     )
     try:
-        return etree.fromstring(text.encode("utf-8", "replace"), parser)
+        root = etree.fromstring(text.encode("utf-8", "replace"), parser)
+        if parser.error_log.filter_types(etree.ErrorTypes.ERR_RESOURCE_LIMIT):
+            raise DocumentTooComplex("the page nests its elements too deeply to be read whole")
+        return root
     except etree.XMLSyntaxError as error:
         if not text.strip():
             return None
@@ -231,6 +235,8 @@ def _rows(table: "etree._Element") -> Iterator[list[str]]:
             text = _flat(cell)
             width = _span(cell, "colspan")
             height = _span(cell, "rowspan")
+            if len(cells) > _WIDEST_ROW:
+                width = height = 1
             for column in range(len(cells), len(cells) + width):
                 first = column == len(cells)
                 if height > 1:

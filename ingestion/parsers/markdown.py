@@ -8,7 +8,8 @@ from app.domain.documents import BlockKind, ParsedDocument
 from ingestion.parsers.builder import TextBuilder, TextLimits
 from ingestion.parsers.encodings import decode
 
-_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]|$)")
+_CLOSING_MARKS = re.compile(r"(?:^|(?<=[ \t]))#+$")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s+\S")
@@ -74,7 +75,8 @@ class _Reader:
         underline = _SETEXT.match(line)
         if heading:
             self._flush()
-            self.builder.add(BlockKind.HEADING, heading[2] or "", len(heading[1]))
+            title = _CLOSING_MARKS.sub("", line[heading.end() :].strip())
+            self.builder.add(BlockKind.HEADING, title, len(heading[1]))
         elif underline and self.kind is BlockKind.PARAGRAPH and self.held:
             text, self.held = "\n".join(self.held), []
             self.builder.add(BlockKind.HEADING, text, 1 if "=" in underline[1] else 2)

@@ -45,7 +45,11 @@ def open_package(path: Path) -> Iterator["Package"]:
         with zipfile.ZipFile(path) as archive:
             _refuse_bombs(archive)
             yield Package(archive)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, etree.XMLSyntaxError) as error:
+    except etree.XMLSyntaxError as error:
+        if "unknown error" in str(error):  # libxml2's word for an allocation that failed
+            raise MemoryError from error
+        raise UnreadableDocument(f"the file is damaged: {error}") from error
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise UnreadableDocument(f"the file is damaged: {error}") from error
     except RuntimeError as error:  # zipfile's word for a member that asks for a password
         raise EncryptedDocument(f"the file is protected by a password: {error}") from error

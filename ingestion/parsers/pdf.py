@@ -21,9 +21,9 @@ from ingestion.parsers.builder import TextBuilder, TextLimits
 
 _HYPHENS = "-\u2010\xad\ufffe\x02"
 _SOFT_HYPHENS = "\xad\ufffe\x02"
-_JOINED = re.compile("(\\w+)[\xad\ufffe\x02](\\w+)")
+_JOINED = re.compile("\\b(\\w+)[\xad\ufffe\x02](\\w+)")
 _ITEM = re.compile(r"(?:[•▪◦‣⁃●○■□–—*\uf0b7\uf0a7-]|\d{1,3}(?:\.\d{1,3})*[.)]|[a-zа-я]\))\s+\S")
-_COMPOUND = re.compile(r"\w+-\w+")
+_COMPOUND = re.compile(r"\b\w+-\w+")
 _GENERATED_TITLE = re.compile(
     r"microsoft|untitled|\.(?:docx?|xlsx?|pptx?|indd|tex|rtf|odt)\b", re.IGNORECASE
 )
@@ -32,7 +32,7 @@ _GARBLED_SHARE = 0.1
 _LONGEST_HEADING = 200
 _MARGIN_SHARE = 0.1
 _REPEATED_SHARE = 0.6
-_FEWEST_PAGES = 4
+_MANY_PAGES = 4
 _RARE_SHARE = 0.3
 _SAME_SIZE = 1.2
 _CELL_GAP = 1.5
@@ -50,9 +50,8 @@ def parse(path: Path, limits: TextLimits) -> ParsedDocument:
             ) from error
         raise UnreadableDocument(f"the PDF is damaged: {error}") from error
     builder = TextBuilder(limits)
-    pages = [_read_page(document, number) for number in range(len(document))]
-    empty = sum(not page for page in pages)
-    if pages and empty and empty < len(pages):
+    pages = _read_pages(document, builder)
+    if any(pages) and not all(pages):
         builder.flag("pages_without_text")
     if _is_garbled("\n".join(line.text for page in pages for line in page)):
         builder.flag("unreliable_text")
@@ -91,17 +90,31 @@ def _is_garbled(text: str) -> bool:
     return sum(bool(_GARBLED.search(word)) for word in words) > _GARBLED_SHARE * len(words) > 1
 
 
-def _read_page(document: "pypdfium2.PdfDocument", number: int) -> list[_Line]:
-    """Return a page's lines.
+def _read_pages(document: "pypdfium2.PdfDocument", builder: TextBuilder) -> list[list[_Line]]:
+    """Return the lines of each page; a damaged page has none and is flagged.
 
     Raises:
-        UnreadableDocument: The page cannot be loaded.
+        UnreadableDocument: No page can be loaded.
     """
-    try:
-        page = document[number]
-        text_page = page.get_textpage()
-    except pypdfium2.PdfiumError as error:
-        raise UnreadableDocument(f"page {number + 1} of the PDF is damaged: {error}") from error
+    pages: list[list[_Line]] = []
+    damaged = 0
+    for number in range(len(document)):
+        try:
+            pages.append(_read_page(document, number))
+        except pypdfium2.PdfiumError:
+            damaged += 1
+            pages.append([])
+    if damaged == len(pages):
+        raise UnreadableDocument("the PDF is damaged: none of its pages can be loaded")
+    if damaged:
+        builder.flag("damaged_pages")
+    return pages
+
+
+def _read_page(document: "pypdfium2.PdfDocument", number: int) -> list[_Line]:
+    """Return a page's lines."""
+    page = document[number]
+    text_page = page.get_textpage()
     height = page.get_height() or 1.0
     lines = [_measure(text_page, characters) for characters in _drawn_lines(text_page)]
     for line in lines:
@@ -195,12 +208,13 @@ def _drop_furniture(pages: list[list[_Line]]) -> None:
 
     They stand in the margin of most pages and differ by numbers only; the first of each stays.
     """
-    if len(pages) < _FEWEST_PAGES:
+    share = _REPEATED_SHARE if len(pages) >= _MANY_PAGES else 1.0
+    if len(pages) < 2:
         return
     counts = Counter(
         key for page in pages for key in {_furniture_key(line) for line in page if line.at_margin}
     )
-    running = {key for key, count in counts.items() if count >= _REPEATED_SHARE * len(pages)}
+    running = {key for key, count in counts.items() if count >= share * len(pages)}
     seen: set[str] = set()
     for page in pages:
         kept = []

@@ -12,7 +12,7 @@ from app.domain.errors import EncryptedDocument, UnreadableDocument
 from ingestion.parsers.builder import TextBuilder, TextLimits
 from ingestion.parsers.ooxml import open_package
 
-type_of_cell = str | int | float | bool | time | date | datetime | timedelta
+Cell = str | int | float | bool | time | date | datetime | timedelta
 
 
 def parse(path: Path, limits: TextLimits) -> ParsedDocument:
@@ -36,7 +36,7 @@ def parse(path: Path, limits: TextLimits) -> ParsedDocument:
     return builder.build(title, empty="the sheets hold no text")
 
 
-def _add_sheet(builder: TextBuilder, name: str, rows: list[list[type_of_cell]]) -> None:
+def _add_sheet(builder: TextBuilder, name: str, rows: list[list[Cell]]) -> None:
     shown = ([show(cell) for cell in row] for row in rows)
     tables = [list(group) for filled, group in groupby(shown, any) if filled]
     if tables:
@@ -48,13 +48,13 @@ def _add_sheet(builder: TextBuilder, name: str, rows: list[list[type_of_cell]]) 
 
 
 def _captions(table: list[list[str]]) -> Iterator[str]:
-    """Take the rows of a single cell that stand above a table of several columns."""
+    """Take the rows of a single cell: those above several columns, or one that stands alone."""
     width = max(sum(map(bool, row)) for row in table)
-    while width > 1 and sum(map(bool, table[0])) == 1:
+    while table and (width > 1 or len(table) == 1) and sum(map(bool, table[0])) == 1:
         yield "".join(table.pop(0))
 
 
-def show(cell: type_of_cell) -> str:
+def show(cell: Cell) -> str:
     """Write a cell's value: dates as ISO 8601, numbers without a spurious fraction."""
     match cell:
         case bool():

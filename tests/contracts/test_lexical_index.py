@@ -128,15 +128,17 @@ def test_a_filter_changes_no_score(new_index: NewIndex) -> None:
     assert index.search(["да"], 5, numbers())[0].tolist() == []
 
 
-def test_the_removed_count_in_no_statistic(new_index: NewIndex) -> None:
+@pytest.mark.parametrize("end", [20, 70], ids=["few", "most"])
+def test_the_removed_count_in_no_statistic(new_index: NewIndex, end: int) -> None:
     index, fresh = new_index(), new_index()
     index.add(np.arange(100, dtype=np.int64), [["да"] * 50] * 100)
     index.add(numbers(1, 2), [["да"], ["нет", "да"]])
-    index.remove(np.arange(3, 20, dtype=np.int64))
-    kept = np.array(sorted({0, 1, 2, *range(20, 100)}), np.int64)
-    fresh.add(kept, [["да"] * 50, ["да"], ["нет", "да"], *[["да"] * 50] * 80])
-    for part, expected in zip(index.search(["да"], 9), fresh.search(["да"], 9), strict=True):
-        np.testing.assert_array_equal(part, expected)
+    index.remove(np.arange(3, end, dtype=np.int64))
+    kept = np.array(sorted({0, 1, 2, *range(end, 100)}), np.int64)
+    fresh.add(kept, [["да"] * 50, ["да"], ["нет", "да"], *[["да"] * 50] * (100 - end)])
+    for key in ("да", "нет"):
+        for part, right in zip(index.search([key], 9), fresh.search([key], 9), strict=True):
+            np.testing.assert_array_equal(part, right)
 
 
 def test_loading_replaces_all(new_index: NewIndex, tmp_path: Path) -> None:

@@ -143,6 +143,15 @@ def test_nobody_allowed_finds_nothing(new_index: NewIndex) -> None:
     assert scores.tolist() == [[-np.inf, -np.inf]]
 
 
+def test_equal_scores_come_by_ascending_id(new_index: NewIndex) -> None:
+    index = new_index()
+    ids = np.random.default_rng(3).permutation(300).astype(np.int64)
+    for entry in ids:
+        index.add(numbers(entry), POOL[:1])
+    assert index.search(POOL[:1], 7)[0].tolist() == [list(range(7))]
+    assert index.search(POOL[:1], 3, numbers(5, 8, 250, 299))[0].tolist() == [[5, 8, 250]]
+
+
 def test_adding_an_id_again_replaces_its_vector(new_index: NewIndex) -> None:
     index = new_index()
     index.add(numbers(1, 2, 1), POOL[:3])

@@ -12,11 +12,17 @@ import pytest
 playwright = pytest.importorskip("playwright.async_api")
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
-
-pytestmark = pytest.mark.browser
+    from playwright.async_api import ConsoleMessage, Page, Request
 
 CHROMIUM = Path("/usr/bin/chromium")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM.exists(), reason=f"no {CHROMIUM}; install Debian's package chromium"
+    ),
+]
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,7 +35,9 @@ FLAGS = [
 QUESTION = "How many days of leave do employees get?"
 WITNESS = """
 window.violations = [];
-addEventListener("securitypolicyviolation", (e) => violations.push(`${e.violatedDirective} ${e.blockedURI}`));
+addEventListener("securitypolicyviolation", (e) => {
+  violations.push(`${e.violatedDirective} ${e.blockedURI}`);
+});
 """
 
 
@@ -57,30 +65,25 @@ class Visit:
 @pytest.fixture
 async def visit(base_url: str) -> AsyncIterator[Visit]:
     """A new English browser profile at the page."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser: {CHROMIUM} is missing; install Debian's chromium")
     async with playwright.async_playwright() as started:
         browser = await started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = await browser.new_page(locale="en-GB")
         seen = Visit(page)
 
-        def on_request(request: object) -> None:
-            url = urlsplit(request.url)  # type: ignore[attr-defined]
+        def on_request(request: "Request") -> None:
+            url = urlsplit(request.url)
             if url.scheme != "blob":
                 seen.hosts.add(url.netloc)
             if url.path == "/v1/ask":
-                seen.asked.append(json.loads(request.post_data))  # type: ignore[attr-defined]
+                seen.asked.append(json.loads(request.post_data or ""))
+
+        def on_console(message: "ConsoleMessage") -> None:
+            if message.type in ("error", "warning"):
+                seen.complaints.append(message.text)
 
         page.on("request", on_request)
         page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                seen.complaints.append(message.text)
-                if message.type in ("error", "warning")
-                else None
-            ),
-        )
+        page.on("console", on_console)
         await page.add_init_script(WITNESS)
         await page.goto(base_url)
         yield seen

@@ -291,8 +291,15 @@ def test_html_of_many_links_is_cleaned_by_trafilatura(tmp_path: Path) -> None:
 
 
 def test_html_of_a_thousand_nested_elements_is_read(tmp_path: Path) -> None:
-    parsed = read_text(tmp_path, "a.html", "<html><body>" + "<div>" * 200 + "Дно" + "</div>" * 200)
+    parsed = read_text(
+        tmp_path, "a.html", "<html><body>" + "<div>" * 1000 + "Дно" + "</div>" * 1000
+    )
     assert parsed.text == "Дно"
+
+
+def test_html_nested_beyond_reading_is_too_complex(tmp_path: Path) -> None:
+    with pytest.raises(DocumentTooComplex, match="too deeply"):
+        read_text(tmp_path, "a.html", "<html><body>" + "<div>" * 5000 + "Дно")
 
 
 def test_html_without_text_is_empty(tmp_path: Path) -> None:

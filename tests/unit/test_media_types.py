@@ -113,6 +113,10 @@ def test_an_encrypted_office_file_is_taken_by_its_name(tmp_path: Path) -> None:
         sniff(path, "report.txt")
 
 
+def test_a_file_of_comments_does_not_stall_the_upload(tmp_path: Path) -> None:
+    assert seen(tmp_path, "a.txt", b"<!-- -->" * 8000) is MediaType.TEXT
+
+
 def test_the_message_does_not_repeat_a_path(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedMedia) as caught:
         seen(tmp_path, "../../secret/a.pdf", PNG)

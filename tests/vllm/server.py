@@ -1,7 +1,7 @@
 """Installs and runs a real vLLM on CPU with SmolLM2-135M-Instruct, for the end-to-end tests.
 
 `python -m tests.vllm.server prepare` installs it once; `... run --port N` serves until Ctrl-C.
-The cache folder is `.cache/vllm` in the repository, or `vllm` under `OPORA_TEST_CACHE`.
+The cache folder is `.cache/vllm` in the repository, or `vllm` under `TEST_CACHE`.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class ServerStartError(RuntimeError):
 
 def cache_folder() -> Path:
     """Returns the folder of the environment (`env`), the model (`model`) and their stamp."""
-    return Path(os.environ.get("OPORA_TEST_CACHE") or REPOSITORY / ".cache").absolute() / "vllm"
+    return Path(os.environ.get("TEST_CACHE") or REPOSITORY / ".cache").absolute() / "vllm"
 
 
 def prepare() -> Path:

@@ -30,6 +30,8 @@ def checked_text(field: str, text: str, longest: int) -> str:
         raise InvalidField(field, "holds no word or number")
     if "\x00" in text:
         raise InvalidField(field, "holds a NUL character")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InvalidField(field, "holds half a character")
     return text
 
 

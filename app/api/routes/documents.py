@@ -97,10 +97,17 @@ async def get_document(services: Wired, caller: Reader, document_id: str) -> sch
 
 
 @router.get("/documents/{document_id}/content")
-async def get_content(services: Wired, caller: Reader, document_id: str) -> FileResponse:
-    """The original bytes of the newest version, always as a download."""
+async def get_content(
+    services: Wired, caller: Reader, document_id: str, version: int | None = None
+) -> FileResponse:
+    """The original bytes, by default of the newest version; always as a download."""
     async with services.database.transaction() as session:
         view = await document_rows.get_document(session, caller, document_id)
+        if version is not None:
+            found = await document_rows.get_version(session, document_id, version)
+            if found is None:
+                raise NotFound(f"document {document_id!r} has no version {version}")
+            view = found
     path = services.blobs.local_path(view.version.sha256)
     return FileResponse(path, media_type=view.version.media_type, filename=view.version.filename)
 

@@ -1,6 +1,7 @@
 """Blobs as files of a folder."""
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class FolderBlobStore:
             source.unlink(missing_ok=True)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged = target.with_name(f".{target.name}.{os.getpid()}")
+        staged = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
         shutil.move(source, staged)
         with staged.open("rb") as file:
             os.fsync(file.fileno())

@@ -257,9 +257,9 @@ function unitIndex(text, codePoints, from) {
   return index;
 }
 
-async function download({ document_id: documentId, title }) {
+async function download({ document_id: documentId, version, title }) {
   try {
-    const response = await get(`/v1/documents/${encodeURIComponent(documentId)}/content`);
+    const response = await get(`/v1/documents/${encodeURIComponent(documentId)}/content?version=${version}`);
     const disposition = response.headers.get("content-disposition") ?? "";
     const [, encoded] = /filename\*=utf-8''([^;]+)/i.exec(disposition) ?? [];
     const [, plain] = /filename="([^"]+)"/.exec(disposition) ?? [];

@@ -1,0 +1,61 @@
+"""Bodies of requests and responses, as the HTTP contract names them."""
+
+from app.api.schemas.admin import CreatedKey, KeyView, NewKey
+from app.api.schemas.answers import (
+    AskRequest,
+    AskResponse,
+    Citation,
+    ConversationDetail,
+    ConversationView,
+    Feedback,
+    Filters,
+    Passage,
+    ResponseFormat,
+    SearchRequest,
+    SearchResponse,
+    Turn,
+    Usage,
+)
+from app.api.schemas.base import Page
+from app.api.schemas.documents import (
+    Accepted,
+    Chunk,
+    Collection,
+    CollectionChange,
+    Document,
+    DocumentChange,
+    JobError,
+    JobView,
+    NewCollection,
+    Progress,
+)
+
+__all__ = [
+    "Accepted",
+    "AskRequest",
+    "AskResponse",
+    "Chunk",
+    "Citation",
+    "Collection",
+    "CollectionChange",
+    "ConversationDetail",
+    "ConversationView",
+    "CreatedKey",
+    "Document",
+    "DocumentChange",
+    "Feedback",
+    "Filters",
+    "JobError",
+    "JobView",
+    "KeyView",
+    "NewCollection",
+    "NewKey",
+    "Page",
+    "Passage",
+    "Progress",
+    "ResponseFormat",
+    "SearchRequest",
+    "SearchResponse",
+    "Turn",
+    "Usage",
+]

@@ -1,0 +1,194 @@
+"""Bodies of search, questions and conversations."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from app.api.schemas.base import Body
+from app.domain import answers, documents
+from app.services.answering import Finished
+from app.services.retrieval import SearchMode
+
+
+class Filters(Body):
+    """Narrows a search."""
+
+    language: Literal["ru", "en"] | None = None
+    media_type: str | None = None
+    updated_after: datetime | None = None
+    source_uri_prefix: str | None = None
+
+
+class SearchRequest(Body):
+    """A search."""
+
+    query: str
+    collections: list[str] = []
+    limit: Annotated[int, Field(ge=1, le=100)] = 10
+    filters: Filters = Filters()
+    mode: SearchMode = SearchMode.HYBRID
+
+
+class Passage(BaseModel):
+    """A found piece of a document."""
+
+    chunk_id: str
+    document_id: str
+    version: int
+    title: str
+    source_uri: str | None
+    text: str
+    pages: list[int]
+    heading_path: list[str]
+    char_start: int
+    char_end: int
+    score: float
+    rank: int
+    found_by: list[str]
+
+    @classmethod
+    def of(cls, passage: documents.Passage) -> "Passage":
+        """From the domain's passage."""
+        fields = {name: getattr(passage, name) for name in cls.model_fields}
+        return cls.model_validate(fields | {"chunk_id": str(passage.chunk_id)}, strict=False)
+
+
+class SearchResponse(BaseModel):
+    """Passages, best first."""
+
+    passages: list[Passage]
+    generation_id: str
+    timings_ms: dict[str, float]
+
+
+class ResponseFormat(BaseModel):
+    """The form of the answer."""
+
+    type: Literal["text", "html", "json_schema"] = "text"
+    json_schema: dict[str, Any] | None = None
+
+
+class AskRequest(Body):
+    """A question."""
+
+    question: str
+    conversation_id: str | None = None
+    collections: list[str] = []
+    filters: Filters = Filters()
+    assistant: str | None = None
+    language: Literal["auto", "ru", "en"] = "auto"
+    stages: Literal[1, 2] = 1
+    response_format: ResponseFormat = ResponseFormat()
+    stream: bool = False
+
+
+class Citation(BaseModel):
+    """A sentence of the answer and the exact piece of a document that carries it."""
+
+    marker: int
+    document_id: str
+    version: int
+    chunk_id: str
+    title: str
+    source_uri: str | None
+    pages: list[int]
+    quote: str
+    char_start: int
+    char_end: int
+    answer_start: int
+    answer_end: int
+    support: float
+
+    @classmethod
+    def of(cls, citation: answers.Citation) -> "Citation":
+        """From the domain's citation."""
+        fields = {name: getattr(citation, name) for name in cls.model_fields}
+        return cls.model_validate(fields | {"chunk_id": str(citation.chunk_id)}, strict=False)
+
+
+class Usage(BaseModel):
+    """Tokens as the model server counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class AskResponse(BaseModel):
+    """An answer or an abstention."""
+
+    answer_id: str
+    conversation_id: str
+    status: answers.AnswerStatus
+    reason: answers.AbstentionReason | None = None
+    text: str
+    citations: list[Citation]
+    passages: list[Passage]
+    model: str
+    adapter: str | None = None
+    generation_id: str
+    prompt_version: str
+    usage: Usage
+    timings_ms: dict[str, float]
+
+    @classmethod
+    def of(cls, finished: Finished) -> "AskResponse":
+        """From the use case's last event."""
+        result = finished.result
+        answered = isinstance(result, answers.Answer)
+        return cls(
+            answer_id=finished.answer_id,
+            conversation_id=finished.conversation_id,
+            status=answers.AnswerStatus.ANSWERED if answered else answers.AnswerStatus.ABSTAINED,
+            reason=None if isinstance(result, answers.Answer) else result.reason,
+            text=result.text,
+            citations=[Citation.of(c) for c in result.citations]
+            if isinstance(result, answers.Answer)
+            else [],
+            passages=[Passage.of(passage) for passage in result.passages],
+            model=result.provenance.model,
+            adapter=result.provenance.adapter,
+            generation_id=result.provenance.generation_id,
+            prompt_version=result.provenance.prompt_version,
+            usage=Usage(
+                prompt_tokens=result.usage.prompt_tokens,
+                completion_tokens=result.usage.completion_tokens,
+            ),
+            timings_ms=result.timings_ms,
+        )
+
+
+class ConversationView(BaseModel):
+    """A thread of questions."""
+
+    conversation_id: str
+    title: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Turn(BaseModel):
+    """A question and its answer, as stored."""
+
+    answer_id: str
+    question: str
+    status: answers.AnswerStatus
+    reason: answers.AbstentionReason | None
+    text: str
+    citations: list[Citation]
+    created_at: datetime
+
+
+class ConversationDetail(ConversationView):
+    """A thread with its turns."""
+
+    turns: list[Turn]
+
+
+class Feedback(Body):
+    """What a user thought of an answer."""
+
+    rating: Literal["up", "down"]
+    comment: Annotated[str, Field(max_length=4000)] | None = None
+    correction: Annotated[str, Field(max_length=20000)] | None = None
+    reasons: Annotated[list[str], Field(max_length=20)] = []

@@ -1,0 +1,219 @@
+"""The index follows SQL: generations, the log, rights, and searches that stay right meanwhile."""
+
+import asyncio
+import random
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.errors import FingerprintMismatch, IndexUnavailable
+from app.engines.embedder.deterministic import HashEmbedder
+from app.services.generation_files import LEXICAL, MANIFEST, VECTORS
+from app.services.retrieval import SearchMode
+from app.services.search_index import SearchIndex
+from app.settings import EmbedderSettings
+from app.wiring import build_generations, build_services
+from tests.integration.house import ADMIN, House, member
+
+LEAVE = "Сотрудникам полагается отпуск: 28 календарных дней в году."
+TRAVEL = "The daily allowance for a business trip is 45 euros."
+
+
+async def fresh_index(house: House) -> SearchIndex:
+    """The index of an app that starts now."""
+    index = house.generations.search_index()
+    await index.load()
+    return index
+
+
+def test_search_before_the_index_is_loaded_is_an_error(house: House) -> None:
+    services = build_services(house.services.settings, house.services.database.url)
+
+    async def ask() -> None:
+        with pytest.raises(IndexUnavailable):
+            await services.retrieval.search(ADMIN, "отпуск", 5)
+        await services.close()
+
+    asyncio.run(ask())
+
+
+async def test_generation_is_loaded_and_followed_to_what_sql_holds(house: House) -> None:
+    await house.add(LEAVE)
+    generation_id = await house.generations.build()
+    assert generation_id is not None
+    assert await house.generations.build() is None  # nothing changed
+    travel = await house.add(TRAVEL)
+
+    services = build_services(house.services.settings, house.services.database.url)
+    await services.index.load()
+    restarted = House(services, house.folder)
+    assert services.index.generation_id == f"{generation_id}+{services.index.log_number}"
+    await restarted.assert_index_is_sql()
+    found = await restarted.search("business trip")
+    assert found == await house.search("business trip")
+    assert found[0].document_id == travel
+    await services.close()
+
+
+@pytest.mark.parametrize("name", [VECTORS, LEXICAL, MANIFEST])
+async def test_damaged_generation_is_not_used_and_nothing_is_lost(house: House, name: str) -> None:
+    leave, travel = await house.add(LEAVE), await house.add(TRAVEL)
+    generation_id = await house.generations.build()
+    path = house.services.settings.data / "generations" / str(generation_id) / name
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+
+    services = build_services(house.services.settings, house.services.database.url)
+    await services.index.load()
+    restarted = House(services, house.folder)
+    assert services.index.generation_id.startswith("sql+")
+    await restarted.assert_index_is_sql()
+    for query, document_id in (("отпуск", leave), ("business trip", travel)):
+        found = await restarted.search(query)
+        assert found == await house.search(query)
+        assert found[0].document_id == document_id
+    await services.close()
+
+
+async def test_missing_generation_is_rebuilt(house: House) -> None:
+    await house.add(LEAVE)
+    generation_id = await house.generations.build()
+    folder = house.services.settings.data / "generations" / str(generation_id)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    await house.assert_index_is_sql(await fresh_index(house))
+
+
+async def test_older_generations_are_removed_but_one(house: House) -> None:
+    built = []
+    for number in range(3):
+        await house.add(f"Документ номер {number}.")
+        built.append(await house.generations.build())
+    folder = house.services.settings.data / "generations"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(map(str, built[1:]))
+
+
+async def test_other_embedder_is_refused(house: House) -> None:
+    await house.add(LEAVE)
+    settings, database = house.services.settings, house.services.database
+    index = build_generations(settings, database, HashEmbedder(32)).search_index()
+    with pytest.raises(FingerprintMismatch, match=r"hash@1:64.*OPORA_EMBEDDER__MODEL"):
+        await index.load()
+    assert index.legs is None
+
+
+async def test_other_embedder_is_welcome_in_an_empty_house(house: House) -> None:
+    settings, database = house.services.settings, house.services.database
+    index = build_generations(settings, database, HashEmbedder(32)).search_index()
+    await index.load()
+    assert index.legs is not None
+    assert settings.embedder == EmbedderSettings(model="hash")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_index_equals_sql_after_anything(house: House, seed: int) -> None:
+    draw = random.Random(seed)
+    words = ["отпуск", "приказ", "договор", "travel", "invoice", "склад", "badge", "зарплата"]
+    documents: dict[str, str] = {}
+    late = await fresh_index(house)
+    for turn in range(14):
+        act = draw.choice(["add", "add", "edit", "delete", "readers", "build"])
+        some = draw.choice(sorted(documents)) if documents else None
+        content = f"{turn}: " + " ".join(draw.choices(words, k=draw.randrange(3, 200)))
+        if act == "build":
+            await house.generations.build()
+        elif act == "add" or some is None:
+            documents[await house.add(content)] = content
+        elif act == "edit":
+            await house.edit(some, content)
+            documents[some] = content
+        elif act == "delete":
+            await house.services.documents.delete(ADMIN, some)
+            del documents[some]
+        else:
+            await house.services.documents.change(ADMIN, some, readers=["group:a"])
+        await house.services.index.catch_up()
+        await house.assert_index_is_sql()
+        word = draw.choice(words)
+        holders = {name for name, held in documents.items() if word in held}
+        assert {p.document_id for p in await house.search(word, limit=100)} >= holders
+        assert await house.finds(word) == holders
+    await house.assert_index_is_sql(await fresh_index(house))
+    while await late.catch_up():
+        pass
+    await house.assert_index_is_sql(late)
+
+
+@pytest.mark.parametrize("mode", list(SearchMode))
+async def test_reader_finds_only_what_may_be_read(house: House, mode: SearchMode) -> None:
+    premium = "Премия директора составляет сто тысяч рублей."
+    for_a = await house.add(f"{premium} А.", readers=["group:a"])
+    for_b = await house.add(f"{premium} Б.", readers=["group:b"])
+    for_ann = await house.add(f"{premium} Аня.", readers=["user:ann"])
+    for_all = await house.add(f"{premium} Все.", readers=["public"])
+
+    async def found(*groups: str, user: str = "bob") -> set[str]:
+        query = "премия директора рублей"
+        return {p.document_id for p in await house.search(query, member(user, *groups), mode)}
+
+    assert await found() == {for_all}
+    assert await found("a") == {for_a, for_all}
+    assert await found("b") == {for_b, for_all}
+    assert await found("a", "b", user="ann") == {for_a, for_b, for_ann, for_all}
+
+    change = house.services.documents.change
+    await change(ADMIN, for_a, readers=["group:b"])
+    assert for_a not in await found("a")  # decided in SQL, before the index knows
+    await house.services.index.catch_up()
+    assert await found("a") == {for_all}
+    assert await found("b") == {for_a, for_b, for_all}
+
+    await house.services.documents.delete(ADMIN, for_all)
+    assert await found() == set()
+
+
+async def test_index_that_lags_behind_never_shows_too_much(house: House) -> None:
+    document_id = await house.add(LEAVE)
+    stale = house.services.index
+    await house.services.documents.delete(ADMIN, document_id)
+    assert stale.document_count() == 1
+    assert await house.search("отпуск") == ()
+
+
+async def test_follower_hears_of_changes_and_outlives_its_connection(house: House) -> None:
+    services = house.services
+    follower = asyncio.create_task(services.index.follow(0.5))
+
+    async def appears(content: str, word: str) -> None:
+        await house.tasks.run((await house.accept(content)).job_id)
+        async with asyncio.timeout(10):
+            while not await house.finds(word):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    try:
+        await appears("Отпуск согласован.", "отпуск")
+        async with services.database.transaction() as session:
+            query = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+            )
+            assert (await session.scalars(text(query))).all() == [True]
+        await appears("Договор подписан.", "договор")
+        assert not follower.done()
+    finally:
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
+
+
+async def test_follower_is_woken_long_before_its_interval_is_over(house: House) -> None:
+    follower = asyncio.create_task(house.services.index.follow(300))
+    try:
+        await house.tasks.run((await house.accept(LEAVE)).job_id)
+        async with asyncio.timeout(10):
+            while not await house.finds("отпуск"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    finally:
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
