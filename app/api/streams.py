@@ -6,11 +6,12 @@ from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from app.domain.errors import OporaError
 
 T = TypeVar("T")
+_CLIENT_LEFT = 499  # nginx's number; nobody reads it, the log and the metrics do
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -44,8 +45,12 @@ async def started(events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     return all_events()
 
 
-async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await work, but cancel it as soon as the client closes the connection."""
+async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T | Response:
+    """Await work, but cancel it as soon as the client closes the connection.
+
+    Returns:
+        What the work gives, or a response for nobody.
+    """
 
     async def left() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -56,6 +61,8 @@ async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             task.cancel()
+            await asyncio.wait({task})
+            return Response(status_code=_CLIENT_LEFT)
         return await task
     finally:
         for future in (task, watcher):

@@ -6,24 +6,17 @@ from dataclasses import dataclass, replace
 
 from app.domain.answers import Citation
 from app.domain.evidence import Excerpt, Similarity
-from app.domain.text import search_keys, sentences
+from app.domain.text import (
+    FUNCTION_KEYS,
+    QUESTION_KEYS,
+    guess_language,
+    search_keys,
+    sentences,
+)
 
 _MARKERS = re.compile(r"\s*\[\s*\d+(?:\s*[,;]\s*\d+)*\s*\]")
 _NUMBER = re.compile(r"\d")
 _LONGEST_QUOTE = 3
-# The commonest words say nothing about support.
-_EMPTY = frozenset(
-    "в и на с к о у не по за из от до для при или что как это быть а но же бы ли то во со "
-    "the a an of to in on at for by with and or is are be was were it this that from as not "
-    "да нет yes no".split()
-)
-# A question with one of these keys wants something that it does not say itself.
-_OPEN = frozenset(
-    "кто что где когда куда откуда сколько какой каков который как почему зачем чей насколько "
-    "who what where when which how why whose whom".split()
-)
-# Below this share of its keys a claim is compared by meaning too.
-_PARAPHRASED_BELOW = 0.75
 # A claimed passage wins a tie, and so does a shorter quote.
 _CLAIMED_BONUS, _LENGTH_COST = 0.15, 0.03
 
@@ -65,43 +58,61 @@ def find_support(
 ) -> Support | None:
     """Find the span of at most three sentences that carries a claim best.
 
-    Support is the share of the claim's keys that the span, its headings or the question hold; for a
-    paraphrase, or across languages, the cosine similarity to a single sentence where that is more.
-    A number of the claim that stands in none of them makes it 0. A marker of the model wins ties; a
-    better span elsewhere corrects it.
+    Support is the share of the claim's keys that the span or its headings hold; keys that only
+    repeat the question weigh half. A number of the claim that stands in neither makes it 0, and so
+    does a claim of which the span holds nothing new. Across languages the cosine similarity to a
+    single sentence counts instead. A marker of the model wins ties; a better span elsewhere
+    corrects it.
 
     Args:
         sentence: The claim.
         question: What was asked; repeating it claims nothing.
         excerpts: What stood in the prompt, numbered from 1.
-        similarity: Cosine similarities of one text to some others, in [-1, 1].
+        similarity: See `app.domain.evidence.Similarity`.
     """
-    claim = set(search_keys(sentence.text)) - _EMPTY
-    asked = set(search_keys(question)) - _EMPTY
-    is_open = not _OPEN.isdisjoint(search_keys(question))
-    if claim <= asked and is_open:  # it only repeats the question
+    claim = _Claim(sentence, question)
+    if claim.says_nothing:
         return None
     spans = [
         span
         for number, excerpt in enumerate(excerpts, start=1)
-        for span in _spans(number, excerpt, claim, asked)
+        for span in _spans(number, excerpt, claim)
     ]
-    if max((span.score for span in spans), default=0.0) < _PARAPHRASED_BELOW:
-        single = [span for span in spans if span.length == 1]
-        scores = similarity(sentence.text, [span.quote for span in single]) if single else []
-        spans += [replace(span, score=s) for span, s in zip(single, scores, strict=True)]
+    foreign = [span for span in spans if span.is_foreign]
+    scores = similarity(sentence.text, [span.quote for span in foreign]) if foreign else []
+    spans += [
+        replace(span, score=max(span.score, score))
+        for span, score in zip(foreign, scores, strict=True)
+    ]
     supported = [span for span in spans if span.score > 0]
     if not supported:
         return None
     best = max(
         supported,
         key=lambda span: (
-            min(span.score, 1.0)
+            span.score
             + _CLAIMED_BONUS * (span.excerpt in sentence.markers)
             - _LENGTH_COST * span.length
         ),
     )
     return Support(best.excerpt, best.start, best.end, round(min(best.score, 1.0), 4))
+
+
+class _Claim:
+    """A sentence's keys, and which of them say more than the question did."""
+
+    def __init__(self, sentence: Sentence, question: str) -> None:
+        asked = set(search_keys(question))
+        self.keys = set(search_keys(sentence.text)) - FUNCTION_KEYS
+        self.news = self.keys - asked
+        self.numbers = {key for key in self.news if _NUMBER.search(key)}
+        self.language = guess_language(sentence.text)
+        self.says_nothing = not self.keys or (not self.news and not asked.isdisjoint(QUESTION_KEYS))
+
+    def share_in(self, known: set[str]) -> float:
+        """The share of the keys that are known; those of the question weigh half."""
+        weights = {key: 1.0 if key in self.news else 0.5 for key in self.keys}
+        return sum(weights[key] for key in self.keys & known) / sum(weights.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +123,11 @@ class _Span:
     length: int
     quote: str
     score: float
+    is_foreign: bool
 
 
-def _spans(number: int, excerpt: Excerpt, claim: set[str], asked: set[str]) -> Iterator[_Span]:
-    """Yield the spans that hold every number of the claim, with the share of its keys."""
+def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
+    """Yield the spans that hold every new number of the claim."""
     around = set(search_keys(f"{excerpt.heading}\n{excerpt.passage.context}"))
     text = excerpt.passage.text
     found = sentences(text)
@@ -124,17 +136,19 @@ def _spans(number: int, excerpt: Excerpt, claim: set[str], asked: set[str]) -> I
             start, end = found[first][0], found[last][1]
             quote = text[start:end]
             held = set(search_keys(quote))
-            known = held | around | asked
-            if any(_NUMBER.search(key) for key in claim - known):
+            if not claim.numbers <= held | around:
                 continue
-            news = claim - asked
-            if not news:  # a "yes" in the question's own words
-                known = held
-            elif not news & held:
-                known = set()
-            score = len(claim & known) / len(claim) if claim else 0.0
+            says_it = not claim.news or not claim.news.isdisjoint(held)
             length = last - first + 1
-            yield _Span(number, start, end, length, quote, score)
+            yield _Span(
+                excerpt=number,
+                start=start,
+                end=end,
+                length=length,
+                quote=quote,
+                score=claim.share_in(held | around) if says_it else 0.0,
+                is_foreign=length == 1 and guess_language(quote) not in (claim.language, None),
+            )
 
 
 def cite(support: Support, excerpt: Excerpt, answer_start: int, answer_end: int) -> Citation:

@@ -101,7 +101,11 @@ class ChunkDraft:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A chunk as search gives it, loaded from SQL under the caller's AccessScope."""
+    """A chunk as search gives it, loaded from SQL under the caller's AccessScope.
+
+    `similarity` is the cosine to the question, 0 when the dense leg did not find it; `coverage` in
+    [0, 1] is the share of the question's keys that it holds, rare keys weighing more.
+    """
 
     chunk_id: int
     document_id: str
@@ -119,8 +123,8 @@ class Passage:
     score: float = 0.0
     rank: int = 0
     found_by: tuple[str, ...] = ()
-    dense_score: float = 0.0
-    lexical_score: float = 0.0
+    similarity: float = 0.0
+    coverage: float = 0.0
 
 
 def index_text(title: str, heading_path: Sequence[str], context: str, text: str) -> str:

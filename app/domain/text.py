@@ -10,6 +10,18 @@ from typing import Any
 # or through new releases of the two libraries, and every lexical index is built anew.
 TEXT_FINGERPRINT = "keys-1:pymorphy3-2.4.417150:snowball-3"
 
+# Keys that say nothing about what a text is about.
+FUNCTION_KEYS = frozenset(
+    "в и на с к о у не по за из от до для при или что как это быть а но же бы ли то во со "
+    "the a an of to in on at for by with and or is are be was were it this that from as not "
+    "да нет yes no".split()
+)
+# Keys of questions that want something which they do not say themselves.
+QUESTION_KEYS = frozenset(
+    "кто что где когда куда откуда сколько какой каков который как почему зачем чей насколько "
+    "who what where when which how whi whose whom".split()
+)
+
 _CACHED_WORDS = 100_000
 _LONGEST_KEY = 64
 

@@ -25,8 +25,8 @@ from app.domain.citations import Sentence, cite, find_support, read_sentences, w
 from app.domain.documents import Passage, SearchFilters
 from app.domain.errors import Conflict, Overloaded
 from app.domain.evidence import Excerpt, choose_evidence, render
-from app.domain.ports import ChatModel, ChatParams, Embedder, Message
-from app.domain.prompts import PROMPT_VERSION, prompt
+from app.domain.ports import ChatModel, ChatParams, Embedder
+from app.domain.prompts import PROMPT_VERSION, answer_prompt, prompt
 from app.domain.text import guess_language, sentences
 from app.services.retrieval import Retrieval
 from app.settings import AnsweringSettings
@@ -138,8 +138,7 @@ class Answering:
         """
         await self._chat.check()
         for language in ("en", "ru"):
-            messages = [Message("system", prompt("answer", language)), Message("user", "?")]
-            await self._chat.complete(messages, ChatParams(max_tokens=1))
+            await self._chat.complete(answer_prompt(language, "", "?"), ChatParams(max_tokens=1))
 
     async def _answer(
         self, scope: AccessScope, question: Question
@@ -165,7 +164,7 @@ class Answering:
         yield Retrieved(passages, found.generation_id)
         if not excerpts:
             draft.reason = AbstentionReason.NOTHING_READABLE
-        elif evidence_strength(passages) < self._settings.min_evidence:
+        elif evidence_strength(found.passages) < self._settings.min_evidence:
             draft.reason = AbstentionReason.WEAK_EVIDENCE
         else:
             async with aclosing(
@@ -188,15 +187,7 @@ class Answering:
         timings_ms: dict[str, float],
     ) -> AsyncGenerator[Token | Cited, None]:
         """Let the model write; each sentence leaves once a quote carries it, or not at all."""
-        messages = [
-            Message("system", prompt("answer", language)),
-            Message(
-                "user",
-                prompt("question", language).format(
-                    passages=render(excerpts), question=question.text
-                ),
-            ),
-        ]
+        messages = answer_prompt(language, render(excerpts), question.text)
         params = ChatParams(
             max_tokens=min(
                 question.max_tokens or self._settings.max_answer_tokens,
@@ -310,10 +301,12 @@ class Answering:
 def evidence_strength(passages: Sequence[Passage]) -> float:
     """How well the best passages bear on the question, in [0, 1].
 
-    The better of two calibrated scores: the share of the BM25 score that the question could reach
-    at most, and the cosine similarity.
+    The mean of two: the best cosine similarity, and the largest share of the question's keys that
+    one passage holds.
     """
-    return max((max(p.lexical_score, p.dense_score) for p in passages), default=0.0)
+    similarity = max((passage.similarity for passage in passages), default=0.0)
+    coverage = max((passage.coverage for passage in passages), default=0.0)
+    return (similarity + coverage) / 2
 
 
 class _Draft:

@@ -9,11 +9,11 @@ import numpy as np
 from app.db.repositories import documents as document_rows
 from app.db.session import Database
 from app.domain.access import AccessScope
-from app.domain.documents import Passage, SearchFilters
+from app.domain.documents import Passage, SearchFilters, index_text
 from app.domain.errors import IndexUnavailable
 from app.domain.fusion import fuse
 from app.domain.ports import Embedder, Ids
-from app.domain.text import search_keys
+from app.domain.text import FUNCTION_KEYS, QUESTION_KEYS, search_keys
 from app.services.search_index import Legs, SearchIndex
 from app.settings import RetrievalSettings
 from app.telemetry import stage
@@ -91,6 +91,7 @@ class Retrieval:
                 loaded = await document_rows.load_passages(
                     session, scope, [hit.chunk_id for hit in hits]
                 )
+        weights = await asyncio.to_thread(_key_weights, legs, query)
         alive = [hit for hit in hits if hit.chunk_id in loaded][:limit]
         passages = tuple(
             replace(
@@ -98,8 +99,8 @@ class Retrieval:
                 score=round(hit.score, 6),
                 rank=rank,
                 found_by=hit.found_by,
-                dense_score=hit.dense,
-                lexical_score=hit.lexical,
+                similarity=hit.dense,
+                coverage=_coverage(weights, loaded[hit.chunk_id]),
             )
             for rank, hit in enumerate(alive, start=1)
         )
@@ -118,12 +119,22 @@ class Retrieval:
 def _lexical(
     legs: Legs, query: str, k: int, allowed: Ids | None, timings_ms: dict[str, float]
 ) -> dict[int, float]:
-    """BM25 as a share of what the question could reach at most, so that scores compare."""
     with stage("search_lexical", timings_ms):
-        keys = search_keys(query)
-        best = legs.lexical.best_possible(keys)
-        ids, scores = legs.lexical.search(keys, k, allowed)
-        return _pairs(ids, scores / np.float32(best or 1.0))
+        return _pairs(*legs.lexical.search(search_keys(query), k, allowed))
+
+
+def _key_weights(legs: Legs, query: str) -> dict[str, float]:
+    """How much each key of the question tells: its idf, up to a factor; unseen keys tell most."""
+    keys = set(search_keys(query)) - FUNCTION_KEYS - QUESTION_KEYS
+    return {key: legs.lexical.best_possible([key]) for key in keys}
+
+
+def _coverage(weights: dict[str, float], passage: Passage) -> float:
+    held = search_keys(
+        index_text(passage.title, passage.heading_path, passage.context, passage.text)
+    )
+    total = sum(weights.values())
+    return sum(weights[key] for key in weights.keys() & set(held)) / total if total else 0.0
 
 
 def _pairs(ids: np.ndarray, scores: np.ndarray) -> dict[int, float]:

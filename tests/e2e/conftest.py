@@ -1,6 +1,6 @@
 """One running Opora for all end-to-end tests that do not break it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -41,12 +41,11 @@ async def model_server() -> AsyncIterator[EchoServer]:
 
 
 @pytest.fixture
-def healthy(model_server: EchoServer) -> EchoServer:
-    """The model server in good health at the start of the test."""
-    model_server.fault = None
+def healthy(model_server: EchoServer) -> Iterator[EchoServer]:
+    """The model server in good health at the start of the test and after it."""
     model_server.requests.clear()
-    model_server.chat.token_delay_s = 0.0
-    return model_server
+    yield model_server
+    model_server.fault = None
 
 
 @pytest.fixture(scope="session")

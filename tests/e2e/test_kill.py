@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from app.db.session import Database
@@ -63,7 +64,7 @@ async def pair(
         retrieval__follow_interval_s=0.2,
     )
     await prepare_database(
-        Settings(data_dir=tmp_path / "data", admin_key=ADMIN_KEY),  # type: ignore[arg-type]
+        Settings(data_dir=tmp_path / "data", admin_key=SecretStr(ADMIN_KEY)),
         settings["OPORA_DATABASE__URL"],
     )
     pair = Pair(settings, tmp_path)

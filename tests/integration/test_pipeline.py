@@ -1,8 +1,8 @@
-"""The way of a document: accepted, worked on, live or ended with a reason; and all that goes wrong."""
+"""The way of a document: accepted, worked on, live or ended with a reason."""
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -63,7 +63,8 @@ async def test_accepted_document_goes_live(house: House, tmp_path: Path) -> None
         audit = (await session.scalars(select(AuditEvent.action))).all()
     assert text is not None
     assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
-    assert view.version.chunks == len(chunks) == vectors > 0
+    assert view.version.chunks == len(chunks) == vectors
+    assert chunks
     for chunk in chunks:
         assert chunk.text == text[chunk.char_start : chunk.char_end]
     assert "document.accepted" in audit
@@ -227,7 +228,7 @@ async def test_file_without_text_ends_with_a_reason(
     settings = house.services.settings.model_copy(update={"ingestion": limits})
     object.__setattr__(house.services, "settings", settings)
     page = [[(12.0, "Some words on a page.")]]
-    contents = {
+    contents: dict[str, Callable[[], bytes]] = {
         "blank.txt": lambda: b" \n\t ",
         "locked.pdf": lambda: make_pdf(tmp_path / "a", page, locked=True).read_bytes(),
         "locked.docx": lambda: make_ole(tmp_path / "b", "EncryptedPackage").read_bytes(),

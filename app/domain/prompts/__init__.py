@@ -1,7 +1,10 @@
 """Versioned prompts: one text file per purpose and language, none inside functions."""
 
 from functools import lru_cache
+from itertools import cycle
 from pathlib import Path
+
+from app.domain.ports import Message
 
 PROMPT_VERSION = "answer-1"
 
@@ -11,3 +14,18 @@ def prompt(name: str, language: str) -> str:
     """The text of `name.language.txt`, without its last newline."""
     path = Path(__file__).with_name(f"{name}.{language}.txt")
     return path.read_text(encoding="utf-8").rstrip("\n")
+
+
+def answer_prompt(language: str, passages: str, question: str) -> list[Message]:
+    """The messages that ask for a grounded answer.
+
+    What is the same for every question stands first: the model server keeps it read (a prefix
+    cache), so the worked examples cost their tokens once.
+    """
+    examples = prompt("examples", language).split("\n---\n")
+    roles = cycle(("user", "assistant"))
+    return [
+        Message("system", prompt("answer", language)),
+        *(Message(role, text) for role, text in zip(roles, examples, strict=False)),
+        Message("user", prompt("question", language).format(passages=passages, question=question)),
+    ]

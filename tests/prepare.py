@@ -1,0 +1,97 @@
+"""Installs what only the tests need, once: `python -m tests.prepare`, which `make test` runs.
+
+Each part is left alone when it is there already. Everything else comes from requirements/dev.txt.
+`PIP_FIND_LINKS` or `PIP_EXTRA_INDEX_URL` has to lead pip to the +cpu build of torch.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.vllm import server as vllm
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SENTENCE_TRANSFORMERS_LOCK = REPOSITORY / "requirements" / "sentence-transformers.txt"
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_PACKAGES = ("chromium", "fonts-dejavu-core")
+
+
+def main() -> int:
+    """Prepare every part; 1 when one failed, after the others have been tried."""
+    parts: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("chromium", prepare_chromium),
+        ("sentence-transformers", prepare_sentence_transformers),
+        ("vllm", prepare_vllm),
+    )
+    failures = 0
+    for name, prepare in parts:
+        try:
+            said = prepare()
+        except (subprocess.CalledProcessError, OSError) as error:
+            failures += 1
+            said = f"FAILED: {error}"
+        print(f"{name}: {said}", flush=True)
+    return 1 if failures else 0
+
+
+def prepare_vllm() -> str:
+    """The environment and the model of tests/e2e/test_vllm.py."""
+    return f"ready in {vllm.prepare()}"
+
+
+def sentence_transformers_environment() -> Path:
+    """Where the environment of the sentence-transformers tests lies."""
+    return vllm.cache_folder().with_name("st-env")
+
+
+def prepare_sentence_transformers() -> str:
+    """The environment of the `embedding_models` tests, beside the default one, which has no torch.
+
+    It is built aside and renamed when whole, so an interrupted run leaves nothing half-made; a
+    second caller waits for the first.
+    """
+    folder = sentence_transformers_environment()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = SENTENCE_TRANSFORMERS_LOCK.read_bytes()
+    recipe = hashlib.sha256(lock + sys.version.encode()).hexdigest()
+    stamp = folder / "stamp"
+    with folder.with_suffix(".lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if not (stamp.exists() and stamp.read_text() == recipe):
+            print(f"sentence-transformers: installing {SENTENCE_TRANSFORMERS_LOCK}", flush=True)
+            building = folder.with_suffix(".building")
+            shutil.rmtree(building, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", building], check=True)
+            # The lock is whole: --no-deps keeps pip from bringing another build of torch.
+            pip = [str(building / "bin" / "python"), "-m", "pip", "install", "-qq", "--no-compile"]
+            options = ["--only-binary=:all:", "--no-deps", "--requirement"]
+            subprocess.run([*pip, *options, str(SENTENCE_TRANSFORMERS_LOCK)], check=True)
+            (building / "stamp").write_text(recipe)
+            shutil.rmtree(folder, ignore_errors=True)
+            building.rename(folder)
+    return f"ready in {folder}"
+
+
+def prepare_chromium() -> str:
+    """Debian's browser for tests/e2e/test_page.py, where this process may install it."""
+    if CHROMIUM.exists():
+        return f"ready at {CHROMIUM}"
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        packages = " ".join(CHROMIUM_PACKAGES)
+        return f"missing; the browser tests are skipped (as root: apt-get install {packages})"
+    print("chromium: installing Debian's package", flush=True)
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run([apt, "update", "-qq"], check=True, env=quiet)
+    install = [apt, "install", "-y", "-qq", "--no-install-recommends", *CHROMIUM_PACKAGES]
+    subprocess.run(install, check=True, env=quiet, stdout=subprocess.DEVNULL)
+    return f"ready at {CHROMIUM}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
