@@ -37,12 +37,13 @@ check: $(VENV)/.dev  ## format, lint, types, floors, docs
 test: $(VENV)/.dev  ## install what the tests need and run them all, real parts included
 	$(BIN)/python -m tests.prepare
 	$(BIN)/pytest
+	.cache/st-env/bin/python -m pytest --noconftest -q -m embedding_models tests/contracts/test_embedder.py
 
 lock: $(VENV)/bin/python  ## write the lock files anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra cpu pyproject.toml -o requirements/default.txt
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra cpu --extra dev pyproject.toml -o requirements/dev.txt
-	@head -n $$(grep -n -m1 -v '^#' docker/gpu-requirements.txt | cut -d: -f1) docker/gpu-requirements.txt | grep '^#' > $(VENV)/gpu-head.txt
+	grep '^#' docker/gpu-requirements.txt > $(VENV)/gpu-head.txt
 	echo "torch>=2.13" | $(BIN)/uv pip compile -q --extra gpu -c requirements/default.txt -c /dev/stdin --python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml -o $(VENV)/gpu.txt
 	cat $(VENV)/gpu-head.txt $(VENV)/gpu.txt > docker/gpu-requirements.txt
 

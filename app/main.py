@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,10 +15,20 @@ from app.api import errors
 from app.api.gate import Gate
 from app.api.routes import admin, answers, documents, jobs, openai, operations
 from app.domain.errors import Unavailable
+from app.telemetry import get_logger
 from app.wiring import Services
+
+log = get_logger(__name__)
 
 _WARM_INTERVAL_S = 2
 _STATIC = Path(web.__file__).with_name("static")
+
+
+def _end_when_lost(follower: asyncio.Task[None]) -> None:
+    """End the process, to be started anew, rather than serve an index that stands still."""
+    if not follower.cancelled():
+        log.critical("index.follower_lost", exc_info=follower.exception())
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def _warm(services: Services) -> None:
@@ -44,6 +55,7 @@ def create_app(services: Services) -> FastAPI:
         follower = asyncio.create_task(
             services.index.follow(services.settings.retrieval.follow_interval_s)
         )
+        follower.add_done_callback(_end_when_lost)
         warmer = asyncio.create_task(_warm(services))
         yield
         for task in (follower, warmer):

@@ -49,9 +49,10 @@ def serve(
     ] = None,
 ) -> None:
     """Run everything on this machine: database, model server, worker, app."""
+    settings = load_settings()
     from app.cli.serve import serve as run
 
-    run(load_settings(), first_documents, out)
+    run(settings, first_documents, out)
 
 
 @cli.command()

@@ -128,7 +128,8 @@ class _Span:
 
 def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
     """Yield the spans that hold every new number of the claim."""
-    around = set(search_keys(f"{excerpt.heading}\n{excerpt.passage.context}"))
+    titles = set(search_keys(excerpt.heading))
+    around = titles | set(search_keys(excerpt.passage.context))
     text = excerpt.passage.text
     found = sentences(text)
     for first in range(len(found)):
@@ -136,8 +137,8 @@ def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
             start, end = found[first][0], found[last][1]
             quote = text[start:end]
             held = set(search_keys(quote))
-            if not claim.numbers <= held | around:
-                continue
+            if held <= titles or not claim.numbers <= held | around:
+                continue  # a title states nothing
             says_it = not claim.news or not claim.news.isdisjoint(held)
             length = last - first + 1
             yield _Span(

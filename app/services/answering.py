@@ -102,6 +102,7 @@ class Answering:
         self._settings = settings
         self._max_concurrent = max_concurrent
         self._in_flight = 0
+        self._warming: asyncio.Task[object] | None = None
 
     async def ask(
         self, scope: AccessScope, question: Question
@@ -115,6 +116,9 @@ class Answering:
         """
         if self._in_flight >= self._max_concurrent:
             raise Overloaded("too many answers are in the making; try again shortly", 5)
+        if self._warming is not None:
+            self._warming.cancel()
+            self._warming = None
         self._in_flight += 1
         ANSWERS_IN_FLIGHT.inc()
         outcome = "failed"
@@ -133,9 +137,12 @@ class Answering:
     async def warm(self) -> None:
         """Let the model server read the fixed start of each prompt, which it keeps for later.
 
+        The first question ends this: it reads that start itself and must not wait in line.
+
         Raises:
             Unavailable: The model server does not answer yet.
         """
+        self._warming = asyncio.current_task()
         await self._chat.check()
         for language in ("en", "ru"):
             await self._chat.complete(answer_prompt(language, "", "?"), ChatParams(max_tokens=1))

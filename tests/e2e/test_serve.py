@@ -137,6 +137,7 @@ async def test_sigint_stops_everything_and_a_second_start_keeps_everything(
             client = Client(base_url, key, http)
             listed = (await client.get("/v1/documents")).json["items"]
             assert [item["filename"] for item in listed] == ["leave.txt"]
+            await client.find("отпуска", listed[0]["document_id"])
             answer = (await client.post("/v1/ask", {"question": QUESTION})).json
             assert answer["status"] == "answered", answer
             if log_name == "first.log":
