@@ -118,7 +118,7 @@ class AnsweringSettings(Group):
     max_passages: int = Field(8, gt=0, description="Passages in the prompt at most.")
     max_answer_tokens: int = Field(220, gt=0, description="Longest answer, in tokens.")
     min_evidence: float = Field(
-        0.27, ge=0, le=1, description="Evidence score below which Opora abstains unasked."
+        0.28, ge=0, le=1, description="Evidence score below which Opora abstains unasked."
     )
     min_support: float = Field(
         0.5, ge=0, le=1, description="Support below which a sentence does not leave the house."

@@ -105,7 +105,7 @@ class _Claim:
         asked = set(search_keys(question))
         self.keys = set(search_keys(sentence.text)) - FUNCTION_KEYS
         self.news = self.keys - asked
-        self.numbers = {key for key in self.news if _NUMBER.search(key)}
+        self.numbers = {key for key in self.keys if _NUMBER.search(key)}
         self.language = guess_language(sentence.text)
         self.says_nothing = not self.keys or (not self.news and not asked.isdisjoint(QUESTION_KEYS))
 
@@ -127,7 +127,7 @@ class _Span:
 
 
 def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
-    """Yield the spans that hold every new number of the claim."""
+    """Yield the spans that hold every number of the claim."""
     titles = set(search_keys(excerpt.heading))
     around = titles | set(search_keys(excerpt.passage.context))
     text = excerpt.passage.text
