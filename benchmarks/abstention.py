@@ -1,7 +1,7 @@
 """How the evidence score separates questions with an answer from those without, on open sets.
 
 `python -m benchmarks.abstention DIR...` reads sets in the shared JSONL schema that have an
-`abstain_split.json` (its documents are left out, so its questions have no answer any more). For each
+`abstain_split.json`: its documents are left out, so its questions have no answer any more. For each
 threshold it prints the share of answerable questions that would be refused and of unanswerable ones
 that would be caught before the model is asked. No model server is needed.
 """

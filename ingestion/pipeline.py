@@ -26,6 +26,7 @@ from app.domain.documents import (
 from app.domain.errors import EmptyDocument, JobCancelled
 from app.domain.ports import BlobStore, Embedder, Vectors
 from app.domain.text import guess_language
+from app.domain.validity import SUPERSEDED, is_superseded
 from app.settings import IngestionSettings
 from app.telemetry import get_logger, stage
 from ingestion.chunking import chunk
@@ -170,13 +171,17 @@ class Pipeline:
             version.title = title
             version.language = guess_language(parsed.text)
             version.pages, version.chunks = parsed.pages, len(drafts)
-            version.flags, version.finished_at = list(parsed.flags), now()
+            version.flags, version.finished_at = _flags(parsed), now()
             document.live_version, document.updated_at = work.version, now()
             if not document.title_is_given:
                 document.title = title
             await index_rows.append_log(session, "set", work.document_id)
             job.done = job.total = len(drafts)
             job_rows.finish(job, JobState.SUCCEEDED)
+
+
+def _flags(parsed: ParsedDocument) -> list[str]:
+    return [*parsed.flags, *([SUPERSEDED] if is_superseded(parsed.text) else [])]
 
 
 def _chunk_row(identity: dict[str, object], draft: ChunkDraft) -> dict[str, object]:

@@ -97,7 +97,8 @@ def serve(settings: Settings, first_documents: Path | None, console: Console) ->
                 _child("worker", environment, stack),
                 _child("app", environment, stack),
             ]
-            _wait_ready(settings, children[1], console)
+            with console.status("the app is starting"):
+                _wait_ready(settings, children[1], "/healthz", _READY_TIMEOUT_S)
             client = Client(settings, key)
             if first_documents is not None and is_new:
                 console.print(f"first start: reading {first_documents}", highlight=False)
@@ -105,6 +106,8 @@ def serve(settings: Settings, first_documents: Path | None, console: Console) ->
             if server is not None:
                 with console.status("the model server is loading"):
                     server.wait_ready(_MODEL_TIMEOUT_S)
+                with console.status("the model is reading its instructions"):
+                    _wait_ready(settings, children[1], "/readyz", _MODEL_TIMEOUT_S)
             _welcome(settings, client.url, key, time.monotonic() - started_at, console)
             while True:
                 time.sleep(0.5)
@@ -232,24 +235,24 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def _wait_ready(settings: Settings, app: Child, console: Console) -> None:
-    """Wait until the app listens; it does so once its index is loaded."""
-    deadline = time.monotonic() + _READY_TIMEOUT_S
+def _wait_ready(settings: Settings, app: Child, path: str, timeout_s: float) -> None:
+    """Wait until the app answers 200 at a path; it listens once its index is loaded."""
+    deadline = time.monotonic() + timeout_s
     host = Client.address(settings)
-    with console.status("the app is starting"):
-        while time.monotonic() < deadline:
-            if app.process.poll() is not None:
-                raise OperatorError(f"the app ended at its start; {app.last_words()}")
-            connection = HTTPConnection(*host, timeout=2)
-            try:
-                connection.request("GET", "/healthz")
-                if connection.getresponse().status == 200:
-                    return
-            except (OSError, HTTPException):
-                time.sleep(0.1)
-            finally:
-                connection.close()
-    raise OperatorError(f"the app does not listen after {_READY_TIMEOUT_S} s")
+    while time.monotonic() < deadline:
+        if app.process.poll() is not None:
+            raise OperatorError(f"the app ended at its start; {app.last_words()}")
+        connection = HTTPConnection(*host, timeout=10)
+        try:
+            connection.request("GET", path)
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, HTTPException):
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.1)
+    raise OperatorError(f"the app is not ready after {timeout_s:.0f} s; {app.last_words()}")
 
 
 def _welcome(
@@ -257,7 +260,7 @@ def _welcome(
 ) -> None:
     shown = key or "(made at an earlier start on another machine; make a new one there)"
     kept = "OPORA_ADMIN_KEY" if settings.admin_key else settings.data / "admin.key"
-    question = "За сколько дней до отпуска подавать заявление?"
+    question = "Сколько символов должно быть в пароле?"
     console.print(f"\nOpora is ready after {seconds:.0f} s: [bold]{url}[/bold]")
     console.print(f"admin key: [bold]{shown}[/bold]   (from {kept})")
     console.print("ask:", highlight=False)

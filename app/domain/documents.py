@@ -120,6 +120,7 @@ class Passage:
     char_end: int
     language: str | None
     updated_at: datetime
+    superseded: bool = False
     score: float = 0.0
     rank: int = 0
     found_by: tuple[str, ...] = ()

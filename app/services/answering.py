@@ -102,6 +102,7 @@ class Answering:
         self._settings = settings
         self._max_concurrent = max_concurrent
         self._in_flight = 0
+        self.is_warm = False
         self._warming: asyncio.Task[object] | None = None
 
     async def ask(
@@ -118,7 +119,7 @@ class Answering:
             raise Overloaded("too many answers are in the making; try again shortly", 5)
         if self._warming is not None:
             self._warming.cancel()
-            self._warming = None
+            self._warming, self.is_warm = None, True
         self._in_flight += 1
         ANSWERS_IN_FLIGHT.inc()
         outcome = "failed"
@@ -146,6 +147,7 @@ class Answering:
         await self._chat.check()
         for language in ("en", "ru"):
             await self._chat.complete(answer_prompt(language, "", "?"), ChatParams(max_tokens=1))
+        self.is_warm = True
 
     async def _answer(
         self, scope: AccessScope, question: Question

@@ -1,6 +1,7 @@
 """From a question to the best readable passages."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -11,9 +12,10 @@ from app.db.session import Database
 from app.domain.access import AccessScope
 from app.domain.documents import Passage, SearchFilters, index_text
 from app.domain.errors import IndexUnavailable
-from app.domain.fusion import fuse
+from app.domain.fusion import Fused, fuse
 from app.domain.ports import Embedder, Ids
 from app.domain.text import FUNCTION_KEYS, QUESTION_KEYS, search_keys
+from app.domain.validity import asks_about_the_past
 from app.services.search_index import Legs, SearchIndex
 from app.settings import RetrievalSettings
 from app.telemetry import stage
@@ -92,7 +94,9 @@ class Retrieval:
                     session, scope, [hit.chunk_id for hit in hits]
                 )
         weights = await asyncio.to_thread(_key_weights, legs, query)
-        alive = [hit for hit in hits if hit.chunk_id in loaded][:limit]
+        alive = [hit for hit in hits if hit.chunk_id in loaded]
+        if not asks_about_the_past(query):
+            alive = _prefer_in_force(alive, loaded)
         passages = tuple(
             replace(
                 loaded[hit.chunk_id],
@@ -102,7 +106,7 @@ class Retrieval:
                 similarity=hit.dense,
                 coverage=_coverage(weights, loaded[hit.chunk_id]),
             )
-            for rank, hit in enumerate(alive, start=1)
+            for rank, hit in enumerate(alive[:limit], start=1)
         )
         return SearchResult(passages, generation_id, timings_ms)
 
@@ -114,6 +118,15 @@ class Retrieval:
         with stage("search_dense", timings_ms):
             ids, scores = legs.vectors.search(vector, k, allowed)
         return _pairs(ids[0], scores[0])
+
+
+def _prefer_in_force(hits: list[Fused], loaded: Mapping[int, Passage]) -> list[Fused]:
+    """Halve the scores of documents that say of themselves that they are superseded."""
+    weighed = [
+        replace(hit, score=hit.score / 2) if loaded[hit.chunk_id].superseded else hit
+        for hit in hits
+    ]
+    return sorted(weighed, key=lambda hit: (-hit.score, hit.chunk_id))
 
 
 def _lexical(

@@ -30,6 +30,8 @@ async def readyz(services: Wired) -> JSONResponse:
     database, model_server = await asyncio.gather(
         _state(services.database.check()), _state(services.chat.check())
     )
+    if model_server == "ok" and not services.answering.is_warm:
+        model_server = "reading its instructions"
     index = services.index.generation_id if services.index.legs else "loading"
     parts = {"database": database, "index": index, "model_server": model_server}
     ready = database == model_server == "ok" and services.index.legs is not None

@@ -25,6 +25,7 @@ from app.db.models import Chunk, Collection, Document, DocumentVersion, ParsedTe
 from app.domain.access import AccessScope
 from app.domain.documents import DocumentStatus, IndexedDocument, Passage
 from app.domain.errors import NotFound
+from app.domain.validity import SUPERSEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ async def load_passages(
     This is where rights and liveness are decided, whatever an index proposed.
     """
     query = (
-        select(Chunk, Document, DocumentVersion.language)
+        select(Chunk, Document, DocumentVersion.language, DocumentVersion.flags)
         .join(Document, Document.document_id == Chunk.document_id)
         .join(
             DocumentVersion,
@@ -202,8 +203,9 @@ async def load_passages(
             char_end=chunk.char_end,
             language=language,
             updated_at=document.updated_at,
+            superseded=SUPERSEDED in flags,
         )
-        for chunk, document, language in (await session.execute(query)).all()
+        for chunk, document, language, flags in (await session.execute(query)).all()
     }
 
 
