@@ -161,13 +161,14 @@ class Answering:
         )
         timings_ms = found.timings_ms
         language = question.language or guess_language(question.text) or "en"
-        excerpts = await asyncio.to_thread(
-            choose_evidence,
-            question.text,
-            found.passages,
-            self._settings.evidence_tokens,
-            self._similarity,
-        )
+        with stage("choose_evidence", timings_ms):
+            excerpts = await asyncio.to_thread(
+                choose_evidence,
+                question.text,
+                found.passages,
+                self._settings.evidence_tokens,
+                self._similarity,
+            )
         passages = tuple(excerpt.passage for excerpt in excerpts)
         draft = _Draft(language, passages)
         yield Retrieved(passages, found.generation_id)
