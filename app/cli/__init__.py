@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.domain.access import Scope
-from app.domain.errors import OporaError
+from app.domain.errors import ConfigurationError, OporaError
 from app.settings import Settings, load_settings
 
 cli = typer.Typer(
@@ -282,7 +282,15 @@ def _start(follow_parent: bool) -> tuple[Settings, str]:
     if follow_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     settings = load_settings()
-    return settings, _database_url(settings)
+    url = _database_url(settings)
+    from app.db.migrate import current_and_newest
+
+    current, newest = current_and_newest(url)
+    if current != newest:
+        raise ConfigurationError(
+            f"the database's schema is {current or 'empty'} and not {newest}: run `opora migrate`"
+        )
+    return settings, url
 
 
 def _database_url(settings: Settings) -> str:

@@ -60,8 +60,6 @@ def _data(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    import psycopg
-
     if settings.database.url is None:
         if not (settings.data / "postgres" / "PG_VERSION").exists():
             return "embedded PostgreSQL, not made yet: the first `opora serve` makes it"
@@ -72,10 +70,7 @@ def _database(settings: Settings) -> str:
             return _schema(postgres.get_uri(), "embedded PostgreSQL")
         finally:
             postgres.cleanup()
-    try:
-        return _schema(settings.database.url.get_secret_value(), "PostgreSQL")
-    except psycopg.Error as error:
-        raise OporaError(f"PostgreSQL does not answer: {str(error).splitlines()[0]}") from error
+    return _schema(settings.database.url.get_secret_value(), "PostgreSQL")
 
 
 def _schema(url: str, name: str) -> str:

@@ -42,11 +42,18 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def current_and_newest(url: str) -> tuple[str | None, str | None]:
-    """The revision that the database has and the one that the code wants."""
+    """The revision that the database has and the one that the code wants.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL cannot be reached.
+    """
     newest = ScriptDirectory.from_config(alembic_config(url)).get_current_head()
-    with psycopg.connect(libpq_url(url), connect_timeout=10) as connection:
-        found = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
-        if found is None or found[0] is None:
-            return None, newest
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return (str(row[0]) if row else None), newest
+    try:
+        with psycopg.connect(libpq_url(url), connect_timeout=10) as connection:
+            found = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
+            if found is None or found[0] is None:
+                return None, newest
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return (str(row[0]) if row else None), newest
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"PostgreSQL does not answer: {short_reason(error)}") from error
