@@ -58,6 +58,7 @@ async def over_vllm(
         embedder__model="hash",
         llm__base_url=vllm_url,
         answering__max_answer_tokens=400,
+        answering__min_evidence=0,  # every question goes to the model
     )
     command = ("serve", "--first-documents", str(documents))
     with running(command, settings, folder / "serve.log") as process:
@@ -98,8 +99,10 @@ async def test_client_streams_text_with_its_usage(vllm_url: str) -> None:
 
 
 async def test_answer_over_vllm_ends_well(over_vllm: Client) -> None:
-    ready_state = (await over_vllm.get("/readyz")).json
-    assert ready_state["model_server"] == "ok"
+    async def warm() -> bool:
+        return bool((await over_vllm.get("/readyz")).json["ready"])
+
+    await until(warm, 300)
     events = await over_vllm.ask_stream(QUESTION)
     assert (events[0].name, events[-1].name) == ("retrieved", "finished"), events[-1]
     assert events[0].data["passages"][0]["text"].startswith("Employees get 28")
