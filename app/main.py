@@ -69,7 +69,7 @@ def create_app(services: Services) -> FastAPI:
         version=__version__,
         description="Grounded, cited answers from a company's own documents.",
         lifespan=lifespan,
-        docs_url="/docs",
+        docs_url=None,  # FastAPI's own page loads scripts from a foreign host
         redoc_url=None,
     )
     app.state.services = services

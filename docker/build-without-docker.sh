@@ -3,8 +3,8 @@
 # Root is needed, and `apt-get install buildah debootstrap`. The base system is made by debootstrap,
 # so nothing is pulled from an image registry. Arguments go to `buildah build`, for instance
 #   docker/build-without-docker.sh --secret id=pip.conf,src=/etc/pip.conf --volume /srv/wheels:/srv/wheels:ro
-# SUITE and MIRROR choose the Debian (debootstrap has a default mirror), IMAGE names the result. Where overlay mounts are refused, give
-# buildah the driver that needs none in /etc/containers/storage.conf: `driver = "vfs"`.
+# SUITE and MIRROR choose the Debian (debootstrap has a default mirror), IMAGE names the result. Where
+# overlay mounts are refused, give buildah the driver that needs none in /etc/containers/storage.conf: `driver = "vfs"`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 suite=${SUITE:-bookworm}

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, HTMLResponse
+
+from app.web.reference import render
 
 router = APIRouter(include_in_schema=False)
 
@@ -18,3 +20,10 @@ _POLICY = (
 async def page() -> FileResponse:
     """The page; everything that it shows it fetches with the key that its user types in."""
     return FileResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+
+
+@router.get("/docs")
+async def reference(request: Request) -> HTMLResponse:
+    """The API's description; no script, and nothing from another host."""
+    page = render(request.app.openapi())
+    return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
