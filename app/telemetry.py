@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 
 import structlog
@@ -105,6 +106,12 @@ def configure_logging(settings: LogSettings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def log_tail(path: Path, lines: int = 15) -> str:
+    """The end of another process' log file, for an error message about its death."""
+    last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    return f"its log {str(path)!r} ends:\n" + "\n".join(last)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

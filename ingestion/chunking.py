@@ -12,7 +12,7 @@ from functools import cache
 
 from semantic_text_splitter import TextSplitter
 
-from app.domain.documents import Block, BlockKind, ChunkDraft, ParsedDocument
+from app.domain.documents import Block, BlockKind, ChunkDraft, ParsedDocument, index_text
 
 CountTokens = Callable[[str], int]
 
@@ -31,8 +31,8 @@ def chunk(
     Args:
         parsed: Its blocks are in order and cover all visible text.
         count_tokens: The embedder's own count.
-        budget_tokens: Most tokens of a chunk's `passage_text`. Only a single character that alone
-            has more tokens than this passes it.
+        budget_tokens: Most tokens of a chunk's `index_text` without the document's title. Only a
+            single character that alone has more tokens than this passes it.
 
     Returns:
         Chunks in order, none of them empty.
@@ -40,11 +40,6 @@ def chunk(
     cutter = _Cutter(parsed.text, count_tokens, budget_tokens)
     pieces = cutter.cut_document(_outline(parsed, cutter))
     return list(_drafts(parsed, [part for piece in pieces for part in cutter.fit(piece)]))
-
-
-def passage_text(heading_path: Sequence[str], context: str, text: str) -> str:
-    """Return what is embedded for a chunk: its headings, what it needs repeated, and itself."""
-    return "\n".join(part for part in (" > ".join(heading_path), context, text) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +130,7 @@ class _Cutter:
         self.text = text
         self.count = count_tokens
         self.budget = budget_tokens
-        self.price_of_path = cache(lambda path: count_tokens(passage_text(path, "", "")))
+        self.price_of_path = cache(lambda path: count_tokens(index_text("", path, "", "")))
 
     def unit(self, blocks: tuple[Block, ...]) -> _Unit:
         start, end = blocks[0].char_start, blocks[-1].char_end
@@ -295,7 +290,7 @@ class _Cutter:
         """Count a piece as the embedder will."""
         first, last = piece.units[0], piece.units[-1]
         text = self.text[first.start : last.end]
-        return self.count(passage_text(piece.path, first.context, text))
+        return self.count(index_text("", piece.path, first.context, text))
 
     def fit(self, piece: _Piece) -> list[_Piece]:
         """Return the piece, or smaller ones where the sum of its units' tokens was too low."""

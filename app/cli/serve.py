@@ -26,13 +26,13 @@ from app.db.migrate import upgrade
 from app.domain.errors import OperatorError
 from app.engines.llm.launch import ModelServer, start_model_server
 from app.settings import Settings
+from app.telemetry import log_tail
 from app.wiring import prepare_database
 
 _NEEDED_BYTES = 500 * 1024**2
 _READY_TIMEOUT_S = 120
 _MODEL_TIMEOUT_S = 600
 _STOP_TIMEOUT_S = 15
-_LOG_TAIL_LINES = 8
 _QUICK_DEATH_S = 10
 _MOST_QUICK_DEATHS = 3
 
@@ -62,15 +62,10 @@ class Child:
         if self.quick_deaths >= _MOST_QUICK_DEATHS:
             raise OperatorError(
                 f"the {self.name} keeps ending right after its start (exit code {code}); "
-                + self.last_words()
+                + log_tail(self.log_path)
             )
         console.print(f"[yellow]the {self.name} ended (exit code {code}); starting it again")
         self.process, self.started_at = self.start(), time.monotonic()
-
-    def last_words(self) -> str:
-        """The end of its log."""
-        lines = self.log_path.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
-        return f"its log {str(self.log_path)!r} ends:\n" + "\n".join(lines)
 
 
 def serve(settings: Settings, first_documents: Path | None, console: Console) -> None:
@@ -241,7 +236,7 @@ def _wait_ready(settings: Settings, app: Child, path: str, timeout_s: float) -> 
     host = Client.address(settings)
     while time.monotonic() < deadline:
         if app.process.poll() is not None:
-            raise OperatorError(f"the app ended at its start; {app.last_words()}")
+            raise OperatorError(f"the app ended at its start; {log_tail(app.log_path)}")
         connection = HTTPConnection(*host, timeout=10)
         try:
             connection.request("GET", path)
@@ -252,7 +247,7 @@ def _wait_ready(settings: Settings, app: Child, path: str, timeout_s: float) -> 
         finally:
             connection.close()
         time.sleep(0.1)
-    raise OperatorError(f"the app is not ready after {timeout_s:.0f} s; {app.last_words()}")
+    raise OperatorError(f"the app is not ready after {timeout_s:.0f} s; {log_tail(app.log_path)}")
 
 
 def _welcome(

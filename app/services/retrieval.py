@@ -71,7 +71,7 @@ class Retrieval:
             raise IndexUnavailable("the index is still loading; try again in a moment")
         timings_ms: dict[str, float] = {}
         generation_id = self._index.generation_id
-        allowed = self._index.allowed(scope, filters or SearchFilters())
+        allowed = await asyncio.to_thread(self._index.allowed, scope, filters or SearchFilters())
         k = max(self._settings.candidates, limit)
         dense: dict[int, float] = {}
         lexical: dict[int, float] = {}
@@ -93,21 +93,8 @@ class Retrieval:
                 loaded = await document_rows.load_passages(
                     session, scope, [hit.chunk_id for hit in hits]
                 )
-        weights = await asyncio.to_thread(_key_weights, legs, query)
-        alive = [hit for hit in hits if hit.chunk_id in loaded]
-        if not asks_about_the_past(query):
-            alive = _prefer_in_force(alive, loaded)
-        passages = tuple(
-            replace(
-                loaded[hit.chunk_id],
-                score=round(hit.score, 6),
-                rank=rank,
-                found_by=hit.found_by,
-                similarity=hit.dense,
-                coverage=_coverage(weights, loaded[hit.chunk_id]),
-            )
-            for rank, hit in enumerate(alive[:limit], start=1)
-        )
+        with stage("rank", timings_ms):
+            passages = await asyncio.to_thread(_rank, legs, query, hits, loaded, limit)
         return SearchResult(passages, generation_id, timings_ms)
 
     def _dense(
@@ -118,6 +105,27 @@ class Retrieval:
         with stage("search_dense", timings_ms):
             ids, scores = legs.vectors.search(vector, k, allowed)
         return _pairs(ids[0], scores[0])
+
+
+def _rank(
+    legs: Legs, query: str, hits: list[Fused], loaded: Mapping[int, Passage], limit: int
+) -> tuple[Passage, ...]:
+    """Put the loaded passages in their final order and measure how they bear on the question."""
+    alive = [hit for hit in hits if hit.chunk_id in loaded]
+    if not asks_about_the_past(query):
+        alive = _prefer_in_force(alive, loaded)
+    weights = _key_weights(legs, query)
+    return tuple(
+        replace(
+            loaded[hit.chunk_id],
+            score=round(hit.score, 6),
+            rank=rank,
+            found_by=hit.found_by,
+            similarity=hit.dense,
+            coverage=_coverage(weights, loaded[hit.chunk_id]),
+        )
+        for rank, hit in enumerate(alive[:limit], start=1)
+    )
 
 
 def _prefer_in_force(hits: list[Fused], loaded: Mapping[int, Passage]) -> list[Fused]:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.domain.documents import BlockKind, ChunkDraft, ParsedDocument
+from app.domain.documents import BlockKind, ChunkDraft, ParsedDocument, index_text
 from app.domain.errors import EmptyDocument
-from ingestion.chunking import chunk, passage_text
+from ingestion.chunking import chunk
 from ingestion.parsers.builder import TextBuilder
 
 H, P, L, T, C = (
@@ -45,7 +45,7 @@ def check(parsed: ParsedDocument, chunks: list[ChunkDraft], budget: int) -> None
         assert one.ordinal == ordinal
         assert one.text == parsed.text[one.char_start : one.char_end]
         assert one.text == one.text.strip() != ""
-        assert one.tokens == count_tokens(passage_text(one.heading_path, one.context, one.text))
+        assert one.tokens == count_tokens(index_text("", one.heading_path, one.context, one.text))
         assert one.tokens <= budget or len(one.text) == 1
         assert one.pages
         for at in range(one.char_start, one.char_end):

@@ -17,9 +17,8 @@ from app.engines.llm.catalogue import Report, fetch, find_model
 from app.engines.llm.llama_server import HOST, busy_port_message, port_is_busy
 from app.engines.llm.tether import GRACE_S
 from app.settings import Settings
-from app.telemetry import get_logger
+from app.telemetry import get_logger, log_tail
 
-LOG_TAIL_LINES = 15
 POLL_S = 0.1
 
 log = get_logger(__name__)
@@ -44,12 +43,14 @@ class ModelServer:
             code = self.process.poll()
             if code is not None:
                 raise OperatorError(
-                    f"the model server ended at its start with exit code {code}; {self._log_tail()}"
+                    f"the model server ended at its start with exit code {code}; "
+                    + log_tail(self.log_path)
                 )
             if time.monotonic() > deadline:
                 self.stop()
                 raise OperatorError(
-                    f"the model server was not ready within {timeout_s:g} s; {self._log_tail()}"
+                    f"the model server was not ready within {timeout_s:g} s; "
+                    + log_tail(self.log_path)
                 )
             time.sleep(POLL_S)
         log.info("model_server.ready", base_url=self.base_url)
@@ -74,10 +75,6 @@ class ModelServer:
             return False
         finally:
             connection.close()
-
-    def _log_tail(self) -> str:
-        lines = self.log_path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return f"its log {str(self.log_path)!r} ends:\n" + "\n".join(lines)
 
 
 def start_model_server(settings: Settings, report: Report) -> ModelServer:
