@@ -16,7 +16,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.default: requirements/default.txt pyproject.toml $(VENV)/bin/python
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Opora needs Python 3.11 or later; set PYTHON=...")'
-	$(BIN)/python -m pip install --quiet --no-compile --only-binary :all: -r requirements/default.txt
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --only-binary :all: -r requirements/default.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
@@ -24,7 +24,7 @@ serve: install  ## run everything here, with the sample documents at the first s
 	@$(BIN)/opora serve --first-documents samples/documents
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.default
-	$(BIN)/python -m pip install --quiet --only-binary :all: -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: -r requirements/dev.txt
 	@touch $@
 
 check: $(VENV)/.dev  ## format, lint, types, floors, docs
@@ -37,12 +37,12 @@ check: $(VENV)/.dev  ## format, lint, types, floors, docs
 test: $(VENV)/.dev  ## install what the tests need and run them all, real parts included
 	$(BIN)/python -m tests.prepare
 	$(BIN)/pytest
-	.cache/st-env/bin/python -m pytest --noconftest -q -m embedding_models tests/contracts/test_embedder.py
+	.cache/st-env/bin/python -m pytest --noconftest -q -m embedding_models tests/contracts/test_embedder.py tests/contracts/test_reranker.py
 
 lock: $(VENV)/bin/python  ## write the lock files anew
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra cpu pyproject.toml -o requirements/default.txt
-	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra cpu --extra dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --override requirements/overrides.txt --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra cpu pyproject.toml -o requirements/default.txt
+	$(BIN)/uv pip compile -q --override requirements/overrides.txt --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra cpu --extra dev pyproject.toml -o requirements/dev.txt
 	grep '^#' docker/gpu-requirements.txt > $(VENV)/gpu-head.txt
 	echo "torch>=2.13" | $(BIN)/uv pip compile -q --extra gpu -c requirements/default.txt -c /dev/stdin --python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml -o $(VENV)/gpu.txt
 	cat $(VENV)/gpu-head.txt $(VENV)/gpu.txt > docker/gpu-requirements.txt
@@ -50,7 +50,10 @@ lock: $(VENV)/bin/python  ## write the lock files anew
 bench-samples: install  ## ask the 60 sample questions and print the table
 	$(BIN)/python -m benchmarks.samples
 
+bench-retrieval: install  ## CPU of a search by stage, over HTTP and beside two peers (SIZES, DATA)
+	$(BIN)/python -m benchmarks.retrieval $(if $(DATA),--data $(DATA)) $(if $(SIZES),--sizes $(SIZES))
+
 clean:  ## remove .venv and caches, keep the data
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help install serve check test lock bench-samples clean
+.PHONY: help install serve check test lock bench-samples bench-retrieval clean

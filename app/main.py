@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from app import __version__, web
 from app.api import errors
 from app.api.gate import Gate
-from app.api.routes import admin, answers, documents, jobs, openai, operations
+from app.api.routes import admin, answers, documents, glossary, jobs, openai, operations
 from app.domain.errors import Unavailable
 from app.telemetry import get_logger
 from app.wiring import Services
@@ -25,9 +25,9 @@ _STATIC = Path(web.__file__).with_name("static")
 
 
 def _end_when_lost(follower: asyncio.Task[None]) -> None:
-    """End the process, to be started anew, rather than serve an index that stands still."""
+    """End the process, to be started anew, rather than serve what stands still."""
     if not follower.cancelled():
-        log.critical("index.follower_lost", exc_info=follower.exception())
+        log.critical("follower.lost", follows=follower.get_name(), exc_info=follower.exception())
         signal.raise_signal(signal.SIGTERM)
 
 
@@ -44,7 +44,7 @@ async def _warm(services: Services) -> None:
 
 
 def create_app(services: Services) -> FastAPI:
-    """Build the application over wired use cases; its lifespan follows the index."""
+    """Build the application over wired use cases; its lifespan follows index and glossary."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -52,13 +52,17 @@ def create_app(services: Services) -> FastAPI:
         temporary.mkdir(parents=True, exist_ok=True)
         tempfile.tempdir = str(temporary)
         await services.index.load()
-        follower = asyncio.create_task(
-            services.index.follow(services.settings.retrieval.follow_interval_s)
-        )
-        follower.add_done_callback(_end_when_lost)
+        await services.glossary.catch_up()
+        interval_s = services.settings.retrieval.follow_interval_s
+        followers = [
+            asyncio.create_task(services.index.follow(interval_s), name="index"),
+            asyncio.create_task(services.glossary.follow(interval_s), name="glossary"),
+        ]
+        for follower in followers:
+            follower.add_done_callback(_end_when_lost)
         warmer = asyncio.create_task(_warm(services))
         yield
-        for task in (follower, warmer):
+        for task in (*followers, warmer):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -74,7 +78,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     errors.install(app)
-    for module in (documents, jobs, answers, openai, admin, operations):
+    for module in (documents, jobs, answers, openai, admin, glossary, operations):
         app.include_router(module.router)
     app.include_router(web.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

@@ -88,13 +88,45 @@ class EmbedderSettings(Group):
         "universal-sentence-encoder-multilingual-v3",
         description="The default's name, or a folder or hub id for sentence-transformers.",
     )
+    base_url: str | None = Field(
+        None,
+        description="An OpenAI-compatible server of embeddings, ending in `/v1`; `model` is then "
+        "the name of its model.",
+    )
+    api_key: SecretStr | None = Field(None, description="Bearer key for that server.")
     revision: str = Field(
         "main", description="Revision of a sentence-transformers model; stored with each vector."
     )
-    query_prefix: str = Field("", description="Put before each question, where the model wants it.")
-    passage_prefix: str = Field("", description="Put before each passage, likewise.")
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    query_prefix: str | None = Field(
+        None,
+        description="Put before each question. Unset: the `query` prompt in the configuration of a "
+        "sentence-transformers model, else nothing.",
+    )
+    passage_prefix: str | None = Field(
+        None, description="Put before each passage. Unset: its `document` or `passage` prompt."
+    )
+    device: str = Field(
+        "auto",
+        description="`cuda`, `cuda:N`, `openvino` (the CPU, in bfloat16 where it has that), `cpu` "
+        "(float32), or `auto`: the first of them that is there.",
+    )
     threads: int = Field(1, gt=0, description="CPU threads of the embedder per process.")
+
+
+class RerankerSettings(Group):
+    """The model that reads question and passage together; off unless `model` is set."""
+
+    model: str | None = Field(
+        None, description="A folder or hub id of a CrossEncoder, or with `base_url` a served name."
+    )
+    base_url: str | None = Field(
+        None, description="A server that answers `POST <base_url>/rerank`, as vLLM does."
+    )
+    api_key: SecretStr | None = Field(None, description="Bearer key for that server.")
+    candidates: int = Field(30, gt=0, description="Best fused hits that it reads.")
+    timeout_s: float = Field(
+        5, gt=0, description="Longest wait for it, in seconds; then its order is left out."
+    )
 
 
 class RetrievalSettings(Group):
@@ -102,7 +134,25 @@ class RetrievalSettings(Group):
 
     candidates: int = Field(50, gt=0, description="Hits taken from each leg before fusion.")
     dense_weight: float = Field(
-        0.5, ge=0, le=1, description="Share of the dense score in the fused score."
+        0.25, ge=0, le=1, description="Share of the dense score in the fused score."
+    )
+    joined_tokens: int = Field(
+        320,
+        ge=0,
+        description="Longest passage made of found neighbours, in the embedder's tokens; 0 joins "
+        "none.",
+    )
+    exact_up_to: int = Field(
+        100_000,
+        gt=0,
+        description="Vectors up to which every search is exact; a generation above it is built "
+        "as IVF with SQ8.",
+    )
+    rewrite_timeout_s: float = Field(
+        4,
+        ge=0,
+        description="Longest wait for the chat model to rewrite a follow-up or to translate a "
+        "question, in seconds; then search does without. 0 never asks it.",
     )
     follow_interval_s: float = Field(
         1.0, gt=0, description="Longest time between two looks at the index log, in seconds."
@@ -180,6 +230,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     llm: LlmSettings = LlmSettings()
     embedder: EmbedderSettings = EmbedderSettings()
+    reranker: RerankerSettings = RerankerSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     answering: AnsweringSettings = AnsweringSettings()
     ingestion: IngestionSettings = IngestionSettings()

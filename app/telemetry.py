@@ -62,9 +62,14 @@ def stage(name: str, timings_ms: dict[str, float] | None = None) -> Iterator[Non
         yield
     finally:
         elapsed = perf_counter() - start
-        STAGE_SECONDS.labels(name).observe(elapsed)
+        observe_stage(name, elapsed)
         if timings_ms is not None:
             timings_ms[name] = round(timings_ms.get(name, 0.0) + elapsed * 1000, 3)
+
+
+def observe_stage(name: str, elapsed_s: float) -> None:
+    """Count a stage that was measured elsewhere into the metrics."""
+    STAGE_SECONDS.labels(name).observe(elapsed_s)
 
 
 def configure_logging(settings: LogSettings) -> None:

@@ -5,19 +5,25 @@ from dataclasses import dataclass
 from app.db.repositories import documents as document_rows
 from app.db.session import Database
 from app.domain.access import PUBLIC
-from app.domain.ports import BlobStore, ChatModel, Embedder, LexicalIndex, VectorIndex
+from app.domain.ports import BlobStore, ChatModel, Embedder, LexicalIndex, Reranker, VectorIndex
 from app.engines.blobs.folder import FolderBlobStore
 from app.engines.embedder.deterministic import HashEmbedder
+from app.engines.embedder.openai_http import OpenAiEmbedder
 from app.engines.embedder.sentence_transformer import SentenceTransformerEmbedder
 from app.engines.embedder.universal import UniversalSentenceEncoder
 from app.engines.index.faiss_index import FaissIndex
 from app.engines.lexical.bm25 import Bm25Index
 from app.engines.llm.openai_client import OpenAiChatModel
+from app.engines.reranker.cross_encoder import CrossEncoderReranker
+from app.engines.reranker.http import HttpReranker
+from app.engines.reranker.overlap import OverlapReranker
 from app.services.access import Access
 from app.services.answering import Answering
 from app.services.documents import DEFAULT_COLLECTION, Documents
 from app.services.generations import Generations
+from app.services.glossary import LiveGlossary
 from app.services.retrieval import Retrieval
+from app.services.rewriting import Rewriter
 from app.services.search_index import SearchIndex
 from app.settings import EmbedderSettings, Settings
 
@@ -35,12 +41,14 @@ class Services:
     blobs: BlobStore
     embedder: Embedder
     index: SearchIndex
+    glossary: LiveGlossary
     retrieval: Retrieval
     answering: Answering
     chat: ChatModel
 
     async def close(self) -> None:
         """Release connections."""
+        self.retrieval.close()
         await self.chat.close()
         await self.database.close()
 
@@ -52,6 +60,15 @@ def build_database(settings: Settings, url: str) -> Database:
 
 def build_embedder(settings: EmbedderSettings) -> Embedder:
     """The configured embedder; it loads its model on first use."""
+    if settings.base_url is not None:
+        return OpenAiEmbedder(
+            settings.base_url,
+            settings.model,
+            settings.api_key.get_secret_value() if settings.api_key else None,
+            settings.revision,
+            settings.query_prefix or "",
+            settings.passage_prefix or "",
+        )
     match settings.model:
         case "universal-sentence-encoder-multilingual-v3":
             return UniversalSentenceEncoder(threads=settings.threads)
@@ -68,6 +85,20 @@ def build_embedder(settings: EmbedderSettings) -> Embedder:
             )
 
 
+def build_reranker(settings: Settings) -> Reranker | None:
+    """The configured reranker; None where no model is named."""
+    model, base_url = settings.reranker.model, settings.reranker.base_url
+    if model is None:
+        return None
+    if base_url is not None:
+        key = settings.reranker.api_key
+        secret = key.get_secret_value() if key else None
+        return HttpReranker(base_url, model, secret, settings.reranker.timeout_s)
+    if model == "overlap":
+        return OverlapReranker()
+    return CrossEncoderReranker(model, settings.embedder.device, settings.embedder.threads)
+
+
 def build_blobs(settings: Settings) -> BlobStore:
     """The store of original bytes."""
     return FolderBlobStore(settings.data / "blobs")
@@ -78,7 +109,8 @@ def build_generations(settings: Settings, database: Database, embedder: Embedder
     fingerprint = embedder.fingerprint
 
     def new_legs() -> tuple[VectorIndex, LexicalIndex]:
-        return FaissIndex(fingerprint.dimension), Bm25Index()
+        vectors = FaissIndex(fingerprint.dimension, exact_up_to=settings.retrieval.exact_up_to)
+        return vectors, Bm25Index()
 
     return Generations(database, settings.data / "generations", fingerprint, new_legs)
 
@@ -89,13 +121,28 @@ def build_chat(settings: Settings) -> ChatModel:
     return OpenAiChatModel(settings.llm, settings.llm.base_url or own)
 
 
+def build_rewriter(settings: Settings, chat: ChatModel) -> Rewriter:
+    """Rewriting asks for a better model than the small default, whose texts were unusable."""
+    chosen = settings.llm.base_url is not None or settings.llm.model is not None
+    return Rewriter(chat, settings.retrieval.rewrite_timeout_s, rewrites=chosen)
+
+
 def build_services(settings: Settings, url: str) -> Services:
     """Wire the app's use cases on a database URL."""
     database = build_database(settings, url)
     embedder = build_embedder(settings.embedder)
     blobs = build_blobs(settings)
     index = build_generations(settings, database, embedder).search_index()
-    retrieval = Retrieval(database, index, embedder, settings.retrieval)
+    glossary = LiveGlossary(database)
+    retrieval = Retrieval(
+        database,
+        index,
+        embedder,
+        settings.retrieval,
+        build_reranker(settings),
+        settings.reranker,
+        glossary.expansions,
+    )
     chat = build_chat(settings)
     return Services(
         settings=settings,
@@ -105,12 +152,14 @@ def build_services(settings: Settings, url: str) -> Services:
         blobs=blobs,
         embedder=embedder,
         index=index,
+        glossary=glossary,
         retrieval=retrieval,
         answering=Answering(
             database,
             retrieval,
             embedder,
             chat,
+            build_rewriter(settings, chat),
             settings.answering,
             settings.http.max_concurrent_answers,
         ),

@@ -8,6 +8,7 @@ that would be caught before the model is asked. No model server is needed.
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,10 @@ def strengths(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     scores: dict[bool, list[float]] = {True: [], False: []}
     for query in _read(folder / "queries.jsonl"):
         similarities = vectors @ embedder.embed_queries([query["question"]])[0]
-        lexical, _ = index.search(search_keys(query["question"]), CANDIDATES)
+        lexical, _ = index.search(Counter(search_keys(query["question"])), CANDIDATES)
         found = {*np.argsort(-similarities)[:CANDIDATES].tolist(), *lexical.tolist()}
         asked = set(search_keys(query["question"])) - FUNCTION_KEYS - QUESTION_KEYS
-        weights = {key: index.best_possible([key]) for key in asked}
+        weights = {key: index.best_possible({key: 1.0}) for key in asked}
         total = sum(weights.values()) or 1.0
         coverage = max(sum(weights[key] for key in asked.intersection(keys[i])) for i in found)
         strength = (float(similarities.max()) + coverage / total) / 2

@@ -1,5 +1,7 @@
 """BM25 engines side by side over the same key streams: cost, memory, filters and answers.
 
+Times are CPU time of one process; "worst" is the mean of the dearest tenth of the questions.
+
 Run: python -m benchmarks.lexical_engines --data ../shared/data
 tantivy is no dependency of Opora: `pip install tantivy==0.27.0` first, or its column is left out.
 """
@@ -12,28 +14,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from app.domain.ports import Ids
+from app.domain.ports import Ids, KeyWeights
 from app.domain.text import search_keys, sentences
 from app.engines.lexical.bm25 import Bm25Index
 
 CORPORA = ("mtrag_en", "handbook_sourcegraph_en", "danetqa_ru", "b24docs_ru", "xquad_ru")
-QUESTIONS = ("xquad_ru", "xquad_en", "b24docs_ru", "handbook_sourcegraph_en")
+QUESTIONS = {
+    "ru": ("xquad_ru", "b24docs_ru", "danetqa_ru"),
+    "en": ("xquad_en", "handbook_sourcegraph_en", "mtrag_en"),
+}
+QUESTIONS_EACH = 200
 CHUNK_CHARS = 600
-SHARES = (1.0, 0.1, 0.01, 0.001)
+SHARES = (1.0, 0.5, 0.1, 0.01, 0.001, 0.0001)
 TOP = 50
 SEED = 5
 
 
 class Engine(Protocol):
     def add(self, ids: Ids, keys: Sequence[Sequence[str]]) -> object: ...
-    def search(self, keys: Sequence[str], k: int, allowed: Ids | None) -> Sequence[int]: ...
+    def search(self, keys: KeyWeights, k: int, allowed: Ids | None) -> Sequence[int]: ...
     def ready(self) -> None: ...
+    def loading_s(self) -> float: ...
 
 
 class Own:
@@ -45,12 +54,19 @@ class Own:
     def add(self, ids: Ids, keys: Sequence[Sequence[str]]) -> None:
         self._index.add(ids, keys)
 
-    def search(self, keys: Sequence[str], k: int, allowed: Ids | None) -> list[int]:
+    def search(self, keys: KeyWeights, k: int, allowed: Ids | None) -> list[int]:
         ids: list[int] = self._index.search(keys, k, allowed)[0].tolist()
         return ids
 
     def ready(self) -> None:
         pass
+
+    def loading_s(self) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            self._index.save(Path(folder) / "index")
+            started = time.process_time()
+            Bm25Index().load(Path(folder) / "index")
+            return time.process_time() - started
 
 
 class Tantivy:
@@ -79,12 +95,12 @@ class Tantivy:
         self._index.reload()
         self._searcher = self._index.searcher()
 
-    def search(self, keys: Sequence[str], k: int, allowed: Ids | None) -> list[int]:
+    def search(self, keys: KeyWeights, k: int, allowed: Ids | None) -> list[int]:
         query, occur = self._tantivy.Query, self._tantivy.Occur
-        terms = [
-            (occur.Should, query.term_query(self._schema, "keys", key, index_option="freq"))
-            for key in keys
-        ]
+        terms = []
+        for key, weight in keys.items():
+            term = query.term_query(self._schema, "keys", key, index_option="freq")
+            terms.append((occur.Should, query.boost_query(term, weight)))
         asked = query.boolean_query(terms)
         if allowed is not None:
             permitted = query.term_set_query(self._schema, "id", allowed.tolist())
@@ -92,6 +108,9 @@ class Tantivy:
             asked = query.boolean_query([(occur.Must, asked), (occur.Must, unscored)])
         hits = self._searcher.search(asked, k, count=False).hits
         return [self._searcher.doc(address)["id"][0] for _, address in hits]
+
+    def loading_s(self) -> float:
+        return 0.0  # it maps its files into memory
 
 
 ENGINES: dict[str, Callable[[], Engine]] = {"own": Own, "tantivy": Tantivy}
@@ -126,14 +145,18 @@ def key_streams(data: Path, count: int) -> list[list[str]]:
     return streams[:count]
 
 
-def questions_of(data: Path) -> list[list[str]]:
-    """Return 400 key streams of real questions, both languages."""
-    questions = []
-    for name in QUESTIONS:
-        with (data / name / "queries.jsonl").open() as lines:
-            questions += [json.loads(line)["question"] for line in lines]
-    chosen = np.random.default_rng(SEED).choice(len(questions), 400, replace=False)
-    return [search_keys(questions[place]) for place in chosen]
+def questions_of(data: Path) -> dict[str, list[str]]:
+    """Return real questions by language."""
+    rng = np.random.default_rng(SEED)
+    questions = {}
+    for language, names in QUESTIONS.items():
+        found = []
+        for name in names:
+            with (data / name / "queries.jsonl").open() as lines:
+                found += [json.loads(line)["question"] for line in lines]
+        chosen = rng.choice(len(found), QUESTIONS_EACH, replace=False)
+        questions[language] = [found[place] for place in chosen]
+    return questions
 
 
 def resident_bytes() -> int:
@@ -142,8 +165,19 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def measure(name: str, streams: list[list[str]], questions: list[list[str]]) -> dict[str, Any]:
-    """Build one engine and ask it everything; times are CPU time of this process."""
+def cost(step: Callable[[Any], object], inputs: Sequence[Any]) -> str:
+    """Return the mean and the worst tenth of the CPU milliseconds of a step."""
+    spent = []
+    for each in inputs:
+        started = time.process_time()
+        step(each)
+        spent.append((time.process_time() - started) * 1e3)
+    spent.sort()
+    return f"{np.mean(spent):.2f} / {np.mean(spent[-len(spent) // 10 :]):.2f}"
+
+
+def measure(name: str, streams: list[list[str]], questions: dict[str, list[str]]) -> dict[str, Any]:
+    """Build one engine and ask it everything."""
     engine = ENGINES[name]()
     before = resident_bytes()
     started = time.process_time()
@@ -151,34 +185,39 @@ def measure(name: str, streams: list[list[str]], questions: list[list[str]]) -> 
         part = streams[first : first + 1000]
         engine.add(np.arange(first, first + len(part), dtype=np.int64), part)
     engine.ready()
+    adding_s = time.process_time() - started
     row: dict[str, Any] = {
-        "add, µs a chunk": (time.process_time() - started) / len(streams) * 1e6,
-        "memory, MB": (resident_bytes() - before) / 1e6,
+        "add, µs a chunk": f"{adding_s / len(streams) * 1e6:.0f}",
+        "memory, bytes a chunk": f"{(resident_bytes() - before) / len(streams):.0f}",
+        "load all, s": f"{engine.loading_s():.2f}",
     }
     rng = np.random.default_rng(SEED)
-    filters: list[Ids | None] = [None]
+    filters: dict[str, Ids | None] = {"no filter": None}
     for share in SHARES:
         picked = rng.choice(len(streams), max(1, int(len(streams) * share)), replace=False)
-        filters.append(np.sort(picked).astype(np.int64))
-    labels = ["no filter", *(f"filter {share:.1%}" for share in SHARES)]
-    for label, allowed in zip(labels, filters, strict=True):
-        engine.search(questions[0], TOP, allowed)
-        asked = questions[:100]
-        started = time.process_time()
-        for keys in asked:
-            engine.search(keys, TOP, allowed)
-        row[f"{label}, CPU-ms"] = (time.process_time() - started) / len(asked) * 1e3
-    row["first ten"] = [list(engine.search(keys, 10, None)) for keys in questions[:200]]
+        filters[f"{share:.2%} allowed"] = np.sort(picked).astype(np.int64)
+    search_keys("слово word")  # loads the dictionary
+    asked = {}
+    for language, texts in questions.items():
+        row[f"{language}: keys, words new, ms"] = cost(search_keys, texts)
+        row[f"{language}: keys, words known, ms"] = cost(search_keys, texts)
+        asked[language] = [Counter(search_keys(text)) for text in texts]
+        for label, allowed in filters.items():
+            search = partial(engine.search, k=TOP, allowed=allowed)
+            search(asked[language][0])  # a filter comes many times, so its first time is apart
+            row[f"{language}: {label}, ms"] = cost(search, asked[language])
+    every = [*asked["ru"], *asked["en"]]
+    row["first ten"] = [list(engine.search(keys, 10, None)) for keys in every]
     return row
 
 
-def report(rows: dict[str, dict[str, Any]], count: int) -> None:
+def report(rows: Mapping[str, Mapping[str, Any]], count: int) -> None:
     """Print the table of one size."""
-    print(f"\n{count} chunks, top {TOP}, load average {os.getloadavg()[0]:.1f}")
-    print(f"{'':24}" + "".join(f"{name:>10}" for name in rows))
+    print(f"\n{count} chunks, top {TOP}, load average {os.getloadavg()[0]:.1f}, mean / worst tenth")
+    print(f"{'':32}" + "".join(f"{name:>16}" for name in rows))
     labels = [label for label in next(iter(rows.values())) if label != "first ten"]
     for label in labels:
-        print(f"{label:24}" + "".join(f"{row[label]:10.2f}" for row in rows.values()))
+        print(f"{label:32}" + "".join(f"{row[label]:>16}" for row in rows.values()))
     if len(rows) == 2:
         ours, theirs = (row["first ten"] for row in rows.values())
         shared = [len(set(a) & set(b)) / max(len(a), 1) for a, b in zip(ours, theirs, strict=True)]
@@ -189,10 +228,11 @@ def main() -> None:
     """Measure each engine in a process of its own, so that memory is its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[20_000, 100_000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[20_000, 200_000])
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    missing = [n for n in {*CORPORA, *QUESTIONS} if not (options.data / n).is_dir()]
+    needed = {*CORPORA, *QUESTIONS["ru"], *QUESTIONS["en"]}
+    missing = [name for name in needed if not (options.data / name).is_dir()]
     if missing:
         sys.exit(f"skipped: {options.data} has no {', '.join(sorted(missing))}")
     if options.one:

@@ -3,17 +3,19 @@
 import asyncio
 import hashlib
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import delete, insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import now
 from app.db.models import Chunk, Embedding, ParsedText
 from app.db.repositories import documents as document_rows
 from app.db.repositories import index as index_rows
 from app.db.repositories import jobs as job_rows
+from app.db.repositories.documents import DocumentView
 from app.db.session import Database
 from app.domain.documents import (
     ChunkDraft,
@@ -24,7 +26,7 @@ from app.domain.documents import (
     index_text,
 )
 from app.domain.errors import EmptyDocument, JobCancelled
-from app.domain.ports import BlobStore, Embedder, Vectors
+from app.domain.ports import BlobStore, Embedder, EmbedderFingerprint, Vectors
 from app.domain.text import guess_language
 from app.domain.validity import SUPERSEDED, is_superseded
 from app.settings import IngestionSettings
@@ -131,10 +133,6 @@ class Pipeline:
         vectors: Vectors,
     ) -> None:
         """Make the version live in one transaction, unless this worker was overtaken."""
-        identity: dict[str, object] = {
-            "document_id": work.document_id,
-            "version": work.version,
-        }
         async with self._database.transaction() as session:
             job = await job_rows.lock_job(session, work.job_id)
             if job is None or job.attempts != work.attempt or job.state != JobState.RUNNING:
@@ -144,40 +142,66 @@ class Pipeline:
             )
             if view is None or view.document.deleted_at is not None or job.cancel_requested:
                 raise JobCancelled("cancelled before it was published")
-            document, version = view.document, view.version
-            if (document.live_version or 0) > work.version:
-                raise JobCancelled(f"version {document.live_version} is already live")
-            await session.execute(delete(Chunk).filter_by(**identity))
-            await session.execute(delete(ParsedText).filter_by(**identity))
-            blocks = [[b.kind, b.char_start, b.char_end, b.level, b.page] for b in parsed.blocks]
-            await session.execute(
-                insert(ParsedText).values(**identity, text=parsed.text, blocks=blocks)
-            )
-            chunk_ids = (
-                await session.scalars(
-                    insert(Chunk).returning(Chunk.chunk_id, sort_by_parameter_order=True),
-                    [_chunk_row(identity, draft) for draft in drafts],
-                )
-            ).all()
-            model_id = await index_rows.embedding_model_id(session, self._embedder.fingerprint)
-            await session.execute(
-                insert(Embedding),
-                [
-                    {"chunk_id": i, "embedding_model_id": model_id, "vector": v.tobytes()}
-                    for i, v in zip(chunk_ids, vectors.astype("<f4"), strict=True)
-                ],
-            )
-            version.status, version.reason = DocumentStatus.LIVE, None
-            version.title = title
-            version.language = guess_language(parsed.text)
-            version.pages, version.chunks = parsed.pages, len(drafts)
-            version.flags, version.finished_at = _flags(parsed), now()
-            document.live_version, document.updated_at = work.version, now()
-            if not document.title_is_given:
-                document.title = title
-            await index_rows.append_log(session, "set", work.document_id)
+            if (view.document.live_version or 0) > work.version:
+                raise JobCancelled(f"version {view.document.live_version} is already live")
+            fingerprint = self._embedder.fingerprint
+            await publish(session, view, title, parsed, drafts, vectors, fingerprint)
             job.done = job.total = len(drafts)
             job_rows.finish(job, JobState.SUCCEEDED)
+
+
+async def publish(
+    session: AsyncSession,
+    view: DocumentView,
+    title: str,
+    parsed: ParsedDocument,
+    drafts: Sequence[ChunkDraft],
+    vectors: Vectors,
+    fingerprint: EmbedderFingerprint,
+) -> None:
+    """Write a version's text, chunks and vectors, make it live and tell the index followers.
+
+    Args:
+        session: In the transaction that makes it true.
+        view: The document and the version.
+        title: What the version is searched by.
+        parsed: Its text.
+        drafts: Its chunks, at least one.
+        vectors: float32 (chunks, dim), row for row.
+        fingerprint: Of the embedder that made them.
+    """
+    document, version = view.document, view.version
+    identity: dict[str, object] = {
+        "document_id": version.document_id,
+        "version": version.version,
+    }
+    await session.execute(delete(Chunk).filter_by(**identity))
+    await session.execute(delete(ParsedText).filter_by(**identity))
+    blocks = [[b.kind, b.char_start, b.char_end, b.level, b.page] for b in parsed.blocks]
+    await session.execute(insert(ParsedText).values(**identity, text=parsed.text, blocks=blocks))
+    chunk_ids = (
+        await session.scalars(
+            insert(Chunk).returning(Chunk.chunk_id, sort_by_parameter_order=True),
+            [_chunk_row(identity, draft) for draft in drafts],
+        )
+    ).all()
+    model_id = await index_rows.embedding_model_id(session, fingerprint)
+    await session.execute(
+        insert(Embedding),
+        [
+            {"chunk_id": i, "embedding_model_id": model_id, "vector": v.tobytes()}
+            for i, v in zip(chunk_ids, vectors.astype("<f4"), strict=True)
+        ],
+    )
+    version.status, version.reason = DocumentStatus.LIVE, None
+    version.title = title
+    version.language = guess_language(parsed.text)
+    version.pages, version.chunks = parsed.pages, len(drafts)
+    version.flags, version.finished_at = _flags(parsed), now()
+    document.live_version, document.updated_at = version.version, now()
+    if not document.title_is_given:
+        document.title = title
+    await index_rows.append_log(session, "set", document.document_id)
 
 
 def _flags(parsed: ParsedDocument) -> list[str]:

@@ -14,6 +14,7 @@ from app.domain.errors import (
     Conflict,
     Forbidden,
     InvalidField,
+    InvalidLines,
     ModelServerTimeout,
     NotFound,
     OporaError,
@@ -50,9 +51,9 @@ def status_of(error: OporaError) -> tuple[int, str]:
 
 
 def problem(error: OporaError) -> dict[str, object]:
-    """An RFC 9457 problem."""
+    """An RFC 9457 problem; one of a table names its lines in `errors`."""
     status, title = status_of(error)
-    return {
+    body: dict[str, object] = {
         "type": f"urn:opora:error:{error.code}",
         "title": title,
         "status": status,
@@ -60,6 +61,9 @@ def problem(error: OporaError) -> dict[str, object]:
         "code": error.code,
         "request_id": get_contextvars().get("request_id"),
     }
+    if isinstance(error, InvalidLines):
+        body["errors"] = [{"line": number, "reason": reason} for number, reason in error.lines]
+    return body
 
 
 def openai_error(error: OporaError) -> dict[str, object]:

@@ -9,6 +9,7 @@ from structlog.contextvars import bound_contextvars
 
 from app.api.errors import error_response
 from app.domain.errors import BodyTooLarge, OporaError, Unauthenticated
+from app.domain.glossary import MOST_BYTES
 from app.services.access import Access
 from app.settings import HttpSettings
 from app.telemetry import REQUEST_SECONDS, REQUESTS, get_logger
@@ -17,6 +18,7 @@ log = get_logger(__name__)
 
 _OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/favicon.ico")
 _UPLOADS = "/v1/documents"
+_GLOSSARY = "/v1/admin/glossary"
 
 
 class Gate:
@@ -113,7 +115,7 @@ class Gate:
         upload = method in ("POST", "PUT") and path.startswith(_UPLOADS)
         if upload:
             return self._settings.max_upload_bytes + 64 * 1024  # the form around the file
-        return self._settings.max_body_bytes
+        return MOST_BYTES if path == _GLOSSARY else self._settings.max_body_bytes
 
 
 def _bearer(headers: Headers) -> str:

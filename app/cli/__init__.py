@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from app.cli import evaluate, glossary
 from app.domain.access import Scope
 from app.domain.errors import ConfigurationError, OporaError
 from app.settings import Settings, load_settings
@@ -26,6 +27,8 @@ cli = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 cli.add_typer(keys, name="keys")
+cli.add_typer(glossary.commands, name="glossary")
+cli.add_typer(evaluate.commands, name="evaluate")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FollowParent = Annotated[bool, typer.Option("--follow-parent", hidden=True)]

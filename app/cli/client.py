@@ -48,6 +48,10 @@ class Client:
         headers = {"Content-Type": "application/json"}
         return _json(self._send(method, path, payload, headers))
 
+    def put(self, path: str, body: bytes, kind: str) -> Any:
+        """Call a route with a body of some media type and return the JSON answer."""
+        return _json(self._send("PUT", path, body, {"Content-Type": kind}))
+
     def upload(self, path: Path, fields: dict[str, str]) -> Any:
         """Upload a file as a new document."""
         boundary = uuid4().hex

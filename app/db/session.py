@@ -1,17 +1,33 @@
 """Engines and sessions. One helper commits: `Database.transaction`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import select
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
-from sqlalchemy import text
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 
 from app.domain.errors import DatabaseUnavailable, InvalidField
+
+Reader = AsyncConnection | AsyncSession
+"""What a repository's single statement can run on."""
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -35,13 +51,14 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=10,
-            pool_pre_ping=True,
             connect_args={
                 "connect_timeout": 10,
                 "options": f"-c statement_timeout={int(statement_timeout_s * 1000)}",
             },
         )
+        event.listen(self._engine.sync_engine, "checkout", _refuse_dead)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -51,26 +68,24 @@ class Database:
             DatabaseUnavailable: PostgreSQL cannot be reached or went away.
             InvalidField: A text holds what PostgreSQL cannot store: a NUL or half a character.
         """
-        try:
+        with _named_errors():
             async with self._sessions() as session, session.begin():
                 yield session
-        except (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError) as error:
-            raise DatabaseUnavailable(
-                f"PostgreSQL does not answer: {short_reason(error)}"
-            ) from error
-        except (DataError, UnicodeEncodeError) as error:
-            if isinstance(error, UnicodeEncodeError) or "NUL" in str(error.orig):
-                raise InvalidField("text", "holds a NUL or half a character") from error
-            raise
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise DatabaseUnavailable(f"PostgreSQL went away: {short_reason(error)}") from error
-            raise
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Open a connection for single statements, each of which sees what is committed by then.
+
+        It costs half of what a transaction costs. Raises as `transaction` does.
+        """
+        with _named_errors():
+            async with self._autocommit.connect() as connection:
+                yield connection
 
     async def check(self) -> None:
         """Raise DatabaseUnavailable unless a query is answered."""
-        async with self.transaction() as session:
-            await session.execute(text("SELECT 1"))
+        async with self.reading() as connection:
+            await connection.execute(text("SELECT 1"))
 
     @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[psycopg.AsyncConnection[TupleRow]]:
@@ -93,6 +108,38 @@ class Database:
     async def close(self) -> None:
         """Release all connections."""
         await self._engine.dispose()
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """Turn what the driver raises into Opora's errors."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout, psycopg.OperationalError) as error:
+        raise DatabaseUnavailable(f"PostgreSQL does not answer: {short_reason(error)}") from error
+    except (DataError, UnicodeEncodeError) as error:
+        if isinstance(error, UnicodeEncodeError) or "NUL" in str(error.orig):
+            raise InvalidField("text", "holds a NUL or half a character") from error
+        raise
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable(f"PostgreSQL went away: {short_reason(error)}") from error
+        raise
+
+
+def _refuse_dead(connection: DBAPIConnection, *_: object) -> None:
+    """Let the pool replace a connection that PostgreSQL has closed.
+
+    An idle connection with something to read was closed or is about to be; looking costs nothing,
+    where the pool's own ping is a round trip.
+    """
+    driver = connection.driver_connection
+    if driver.closed:
+        raise DisconnectionError
+    socket = select.poll()
+    socket.register(driver.fileno(), select.POLLIN)
+    if socket.poll(0):
+        raise DisconnectionError
 
 
 def short_reason(error: Exception) -> str:

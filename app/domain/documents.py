@@ -103,13 +103,17 @@ class ChunkDraft:
 class Passage:
     """A chunk as search gives it, loaded from SQL under the caller's AccessScope.
 
-    `similarity` is the cosine to the question, 0 when the dense leg did not find it; `coverage` in
-    [0, 1] is the share of the question's keys that it holds, rare keys weighing more.
+    Neighbours that were found too may be joined to it; `chunk_id` and `ordinal` are then those of
+    the best one. `similarity` is the cosine to the question, 0 when the dense leg did not find it;
+    `coverage` in [0, 1] is the share of the question's keys that it holds, rare keys weighing more.
+    `duplicates` are other readable documents that say the same in nearly the same words.
     """
 
     chunk_id: int
     document_id: str
     version: int
+    ordinal: int
+    tokens: int
     title: str
     source_uri: str | None
     text: str
@@ -126,6 +130,7 @@ class Passage:
     found_by: tuple[str, ...] = ()
     similarity: float = 0.0
     coverage: float = 0.0
+    duplicates: tuple[str, ...] = ()
 
 
 def index_text(title: str, heading_path: Sequence[str], context: str, text: str) -> str:
@@ -171,4 +176,5 @@ class IndexedDocument:
     media_type: str
     updated_at: datetime
     source_uri: str | None
+    superseded: bool
     chunk_ids: tuple[int, ...] = field(repr=False)

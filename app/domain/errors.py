@@ -3,6 +3,7 @@
 OporaError
 ├── BadInput                  the caller can mend it
 │   ├── InvalidField          422
+│   │   └── InvalidLines      with the number and the reason of each line
 │   ├── BodyTooLarge          413
 │   ├── UnsupportedMedia      415
 │   ├── NotFound              404 (also: not yours to see)
@@ -17,7 +18,9 @@ OporaError
 │   ├── ModelServerUnavailable
 │   ├── ModelServerRefused
 │   ├── ModelServerBroken
-│   └── ModelServerTimeout    504
+│   ├── ModelServerTimeout    504
+│   ├── EmbedderUnavailable
+│   └── RerankerUnavailable
 ├── DocumentRejected          a terminal state of a document, with its reason
 │   ├── EmptyDocument
 │   ├── UnreadableDocument
@@ -28,11 +31,14 @@ OporaError
 └── OperatorError             a clear sentence for whoever starts Opora
     ├── ConfigurationError
     ├── FingerprintMismatch
-    └── DamagedGeneration
+    ├── DamagedGeneration
+    └── EvaluationRefused
 
 Each class has a stable `code` (docs/errors.md lists them all); statuses are chosen in
 `app/api/errors.py` alone. A message says what to do next.
 """
+
+from collections.abc import Sequence
 
 
 class OporaError(Exception):
@@ -59,6 +65,22 @@ class InvalidField(BadInput):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
         self.field = field
+
+
+class InvalidLines(InvalidField):
+    """Lines of an uploaded table are broken, so nothing of it is taken over.
+
+    `lines` holds the number, from 1, and the reason of the first 20.
+    """
+
+    code = "invalid_lines"
+
+    def __init__(self, field: str, lines: Sequence[tuple[int, str]]) -> None:
+        self.lines = lines[:20]
+        named = "; ".join(f"line {number}: {reason}" for number, reason in self.lines)
+        more = len(lines) - len(self.lines)
+        tail = f"; and {more} lines more" if more else ""
+        super().__init__(field, f"nothing of the file is taken over: {named}{tail}")
 
 
 class BodyTooLarge(BadInput):
@@ -155,6 +177,18 @@ class ModelServerTimeout(Unavailable):
     code = "model_server_timeout"
 
 
+class EmbedderUnavailable(Unavailable):
+    """The embeddings server does not answer, or answers nonsense."""
+
+    code = "embedder_unavailable"
+
+
+class RerankerUnavailable(Unavailable):
+    """The reranker's server does not answer, or answers nonsense."""
+
+    code = "reranker_unavailable"
+
+
 class DocumentRejected(OporaError):
     """A file ends in a terminal state without text; the message is its reason."""
 
@@ -219,3 +253,9 @@ class DamagedGeneration(OperatorError):
     """A generation's files do not match their manifest."""
 
     code = "damaged_generation"
+
+
+class EvaluationRefused(OperatorError):
+    """A dataset or a baseline is not what `opora evaluate` can measure with."""
+
+    code = "evaluation_refused"

@@ -69,8 +69,8 @@ def choose_evidence(
 
     When everything fits, the passages go in whole. Else sentences are taken by the sum of three
     scores: similarity to the question, share of the question's keys (both with the headings above),
-    and half of the passage's own score. A list item brings the line that introduces the list, a
-    table row its table's header.
+    and half of the passage's own score as a share of the best one's. A list item brings the line
+    that introduces the list, a table row its table's header.
 
     Returns:
         Excerpts in the passages' order, best first, of those that have a chosen sentence.
@@ -120,9 +120,11 @@ def _score(
         f"{heading(passages[s.passage])}\n{passages[s.passage].text[s.start : s.end]}"
         for s in found
     ]
+    best = max((passage.score for passage in passages), default=0.0) or 1.0
     for sentence, text, near in zip(found, texts, similarity(question, texts), strict=True):
         share = len(wanted.intersection(search_keys(text))) / max(len(wanted), 1)
-        sentence.score = near + share + _PASSAGE_WEIGHT * passages[sentence.passage].score
+        own = passages[sentence.passage].score / best
+        sentence.score = near + share + _PASSAGE_WEIGHT * own
 
 
 def _introduction(text: str, start: int) -> list[tuple[int, int]]:

@@ -16,39 +16,45 @@ class Fused:
 
 
 def fuse(
-    dense: Mapping[int, float], lexical: Mapping[int, float], dense_weight: float
+    dense: Mapping[int, float],
+    lexical: Mapping[int, float],
+    cosines: Mapping[int, float],
+    best_possible: float,
+    dense_weight: float,
 ) -> list[Fused]:
-    """Blend two legs by their scores, best first, ties by chunk id.
+    """Blend two legs by calibrated scores, best first, ties by chunk id.
 
-    Each leg's scores are stretched so that its best hit counts 1 and its last one 0 (min-max over
-    the candidates); a chunk that only one leg found counts 0 in the other. Against reciprocal rank
-    fusion this keeps how *much* better a hit is (Bruch, Gai, Ingber 2023, section 4).
+    Each score is taken as a share of the best that there can be: a cosine of 1, and the BM25 score
+    of an entry that held each key of the question without end (Bruch, Gai, Ingber 2023, "An
+    Analysis of Fusion Functions for Hybrid Retrieval", section 4, normalisation by theoretical
+    limits). So a leg that found nothing good has little to say, whatever the other one found.
 
     Args:
-        dense: Cosine similarities by chunk id.
-        lexical: BM25 scores by chunk id.
+        dense: Cosine similarities by chunk id, of the chunks that the dense leg proposes.
+        lexical: BM25 scores by chunk id, of those that the lexical leg proposes.
+        cosines: Cosine similarities of those that the lexical leg alone proposes.
+        best_possible: The BM25 score that no chunk can exceed.
         dense_weight: Share of the dense leg in [0, 1].
+
+    Returns:
+        Hits with scores in [0, 1].
     """
-    stretched_dense, stretched_lexical = _stretch(dense), _stretch(lexical)
-    fused = [
-        Fused(
-            chunk_id=chunk_id,
-            score=dense_weight * stretched_dense.get(chunk_id, 0.0)
-            + (1 - dense_weight) * stretched_lexical.get(chunk_id, 0.0),
-            dense=dense.get(chunk_id, 0.0),
-            lexical=lexical.get(chunk_id, 0.0),
-            found_by=tuple(
-                name for name, leg in (("dense", dense), ("lexical", lexical)) if chunk_id in leg
-            ),
+    similarity = {**cosines, **dense}
+    fused = []
+    for chunk_id in dense.keys() | lexical.keys():
+        near, worded = similarity.get(chunk_id, 0.0), lexical.get(chunk_id, 0.0)
+        share = worded / best_possible if best_possible else 0.0
+        fused.append(
+            Fused(
+                chunk_id=chunk_id,
+                score=dense_weight * max(near, 0.0) + (1 - dense_weight) * share,
+                dense=near,
+                lexical=worded,
+                found_by=tuple(
+                    name
+                    for name, leg in (("dense", dense), ("lexical", lexical))
+                    if chunk_id in leg
+                ),
+            )
         )
-        for chunk_id in dense.keys() | lexical.keys()
-    ]
     return sorted(fused, key=lambda hit: (-hit.score, hit.chunk_id))
-
-
-def _stretch(scores: Mapping[int, float]) -> dict[int, float]:
-    if not scores:
-        return {}
-    low, high = min(scores.values()), max(scores.values())
-    span = high - low
-    return {key: (score - low) / span if span > 0 else 1.0 for key, score in scores.items()}

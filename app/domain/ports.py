@@ -1,6 +1,6 @@
 """What the use cases ask of their tools. Each port has one contract suite under tests/contracts."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,8 @@ from app.domain.answers import Usage
 Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Scores = NDArray[np.float32]
+KeyWeights = Mapping[str, float]
+"""The keys of a question and how much each counts; a key that stands twice counts 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,27 @@ class VectorIndex(Protocol):
         Args:
             queries: float32 (q, dim).
             k: How many; at least 1.
-            allowed: Sorted int64 (m,): only these ids may be found. None allows all.
+            allowed: Sorted int64 (m,), never changed afterwards: only these ids may be found. None
+                allows all. What an index works out from an array it keeps for the next search
+                with the very same array.
 
         Returns:
             ids int64 (q, k) and scores float32 (q, k); where fewer are found, id -1 and score -inf.
+        """
+        ...
+
+    def similarities(self, query: Vectors, ids: Ids) -> Scores:
+        """Return the exact inner product of a float32 (dim,) query with each of int64 (n,) ids.
+
+        float32 (n,), -inf for an id that it does not hold.
+        """
+        ...
+
+    def optimise(self) -> float:
+        """Choose the structure for the present size, before a `save`.
+
+        Returns:
+            recall@10 against the exact search, measured on a sample; 1.0 where all is exact.
         """
         ...
 
@@ -115,8 +134,20 @@ class LexicalIndex(Protocol):
         """Every id that it holds: sorted int64 (size,)."""
         ...
 
-    def best_possible(self, keys: Sequence[str]) -> float:
+    def best_possible(self, keys: KeyWeights) -> float:
         """Return a BM25 score that no entry can exceed for these keys, to calibrate scores by."""
+        ...
+
+    def frequency(self, key: str) -> int:
+        """How many entries hold the key."""
+        ...
+
+    def holding(self, keys: Collection[str]) -> Ids:
+        """The entries that hold every one of the keys: sorted int64 (n,); all for no keys."""
+        ...
+
+    def held(self, ids: Ids, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether each of int64 (n,) ids holds each of m keys: bool (n, m), False where unknown."""
         ...
 
     def add(self, ids: Ids, keys: Sequence[Sequence[str]]) -> None:
@@ -127,7 +158,7 @@ class LexicalIndex(Protocol):
         """Remove int64 (n,) ids; unknown ones are ignored."""
         ...
 
-    def search(self, keys: Sequence[str], k: int, allowed: Ids | None = None) -> tuple[Ids, Scores]:
+    def search(self, keys: KeyWeights, k: int, allowed: Ids | None = None) -> tuple[Ids, Scores]:
         """Find the at most k best ids that hold one of the keys, best first.
 
         `allowed` as in VectorIndex. Returns ids int64 (n,), BM25 scores float32 (n,), n <= k.
@@ -140,6 +171,23 @@ class LexicalIndex(Protocol):
 
     def load(self, path: Path) -> None:
         """Replace the content by that of a saved file."""
+        ...
+
+
+class Reranker(Protocol):
+    """Reads a question and a text together and says how well the text answers it. Calls block."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        ...
+
+    def score(self, question: str, texts: Sequence[str]) -> Scores:
+        """Return float32 (n,) in [0, 1], higher is better.
+
+        Raises:
+            RerankerUnavailable: The model's server does not answer.
+        """
         ...
 
 

@@ -4,11 +4,12 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+
+from app.domain.words import LONGEST_KEY, as_latin, lower, word_keys
 
 # Generations store it: raise it whenever `search_keys` answers differently, be it through this file
-# or through new releases of the two libraries, and every lexical index is built anew.
-TEXT_FINGERPRINT = "keys-1:pymorphy3-2.4.417150:snowball-3"
+# or words.py or through new releases of the two libraries: every lexical index is then built anew.
+TEXT_FINGERPRINT = "keys-2:pymorphy3-2.4.417150:snowball-3"
 
 # Keys that say nothing about what a text is about.
 FUNCTION_KEYS = frozenset(
@@ -22,39 +23,48 @@ QUESTION_KEYS = frozenset(
     "who what where when which how whi whose whom".split()
 )
 
-_CACHED_WORDS = 100_000
-_LONGEST_KEY = 64
+_CACHED_TOKENS = 100_000
 
-_DROPPED = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff\u0300\u0301"))
-_HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2212"), "-")
-_PLAIN = {**_DROPPED, **_HYPHENS, **str.maketrans("ёѐѝ’", "ееи'")}
-
-# Letters that look alike in at least one case, so that keyboards and scanners mix them up.
-_LATIN, _CYRILLIC = "abcehkmoptxy", "авсенкмортху"
-_TO_CYRILLIC = str.maketrans(_LATIN, _CYRILLIC)
-_TO_LATIN = str.maketrans(_CYRILLIC, _LATIN)
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff\u0300\u0301]")
+_MARK = re.compile("[®™©℠]")  # NFKC would glue their letters to the word before
+_DASH = re.compile("[\u2010-\u2015\u2212]")
 
 _TOKEN = re.compile(
-    r"""(?P<numero>№\s*(?=\w))?
-    (?P<token>
-        \d{1,3}(?:[\ \u00a0\u202f]\d{3})+(?:,\d+)?(?![-./]?\w)   # 1 500 000,50
-      | \d{1,3}(?:,\d{3})+(?:\.\d+)?(?![-,./]?\w)            # 1,500,000.50
-      | \w+(?:(?:[-–./@+&']|(?<=\d)[,:](?=\d))\w+)*          # words, codes, dates, addresses
+    r"""(?:№\s*(?=\w)|(?:\#|\b[Nn]o?\.?\s)\s*(?=\d))?           # the sign of a number
+    (?: (?=\d)(?: \d{1,3}(?:\ \d{3})+(?:,\d+)?(?![-./]?\w)    # 1 500 000,50
+                | \d{1,3}(?:,\d{3})+(?:\.\d+)?(?![-,./]?\w) )  # 1,500,000.50
+      | \w+(?: (?: [-/@+&'’]                                   # words, codes, dates, addresses
+                 | (?<![а-яёА-ЯЁ])\.                           # but «п.3.2» is two things
+                 | (?<=\d)[,:](?=\d) )\w+ )*
+        (?:\+\+|\#(?!\w))?                                    # C++, C#
     )""",
     re.VERBOSE,
 )
-_GROUPED = re.compile(r"\d{1,3}(?:[ \u00a0\u202f]\d{3}|,\d{3})+(?:[.,]\d+)?")
+_NUMBERED = re.compile(r"(?:№|\#|[Nn]o?\.?\s)\s*")
+_GROUPED = re.compile(r"\d{1,3}(?:\ \d{3}|,\d{3})+(?:[.,]\d+)?")
 _DECIMAL = re.compile(r"\d+[.,]\d+")
-_DAY_FIRST = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})")
-_IDENTIFIER = re.compile(r"[\d_@]|[a-z]\.[a-z]")
-_PARTS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+")
-_RUNS = re.compile(r"[а-я]+|[^а-я]+")
-_INNER_HYPHEN = re.compile(r"(?<=\d)[-–](?=[^\W\d_])|(?<=[^\W\d_])[-–](?=\d)")
+_LONG_NUMBER = re.compile(r"\d(?:[ ()-]{0,3}\d){8,19}(?![\w./-]?\d)")  # of a phone, an account
+_DATE = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4}|\d{2})")
+_DOTTED = re.compile(r"\d+(?:\.\d+)+")
+_IDENTIFIER = re.compile(r"[\d_@+#]|[a-z]\.[a-z]")
+_PARTS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+(?:[-./:,]\d+)*")
+_HUMP = re.compile(r"(?<=[a-zа-яё])(?=[A-ZА-ЯЁ])|(?<=[A-Z])(?=[A-Z][a-z]{3})")
+_JOINT = re.compile(r"(?<=\d)[-_](?=[^\W\d_])|(?<=[^\W\d_])[-_](?=\d)")
+_DAY = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?")
+_MONTHS = {
+    name: month
+    for names in (
+        "янв фев мар апр мая июн июл авг сен окт ноя дек",
+        "jan feb mar apr may jun jul aug sep oct nov dec",
+    )
+    for month, name in enumerate(names.split(), start=1)
+}
 
 
 def normalise(text: str) -> str:
-    """Return the text as keys see it: NFC, lower case, ё as е, without stress marks."""
-    return unicodedata.normalize("NFC", text).lower().translate(_PLAIN)
+    """Return the text as tokens are cut from it: NFKC but for №, plain dashes, no stress marks."""
+    visible = _DASH.sub("-", _MARK.sub(" ", _INVISIBLE.sub("", text)))
+    return "№".join(unicodedata.normalize("NFKC", part) for part in visible.split("№"))
 
 
 def search_keys(text: str) -> list[str]:
@@ -64,79 +74,99 @@ def search_keys(text: str) -> list[str]:
     come in parts as well («44-ФЗ» is `44фз`, `44`, `фз`). Nothing is a stop word: a list of 45 lost
     1 to 2 points of recall@1 on b24docs_ru and handbook_sourcegraph_en, and IT and ПО are words.
     """
+    plain = normalise(text)
+    tokens = _TOKEN.findall(plain)
     keys: list[str] = []
-    for match in _TOKEN.finditer(normalise(text)):
-        token = match["token"]
-        if token.isalpha():
-            keys += _word_keys(token)
-        else:
-            keys += _compound_keys(token, bool(match["numero"]))
+    for place, token in enumerate(tokens):
+        keys += _token_keys(token)
+        if len(token) == 4 and token.isdecimal():
+            keys += _spelt_date(tokens[max(0, place - 2) : place], token)
+    for match in _LONG_NUMBER.finditer(plain):
+        keys += _long_number(match[0])
     return keys
 
 
-def _compound_keys(token: str, numbered: bool) -> Iterator[str]:
-    """Yield the keys of what is more than letters; `numbered` says that a № stood before it."""
+@lru_cache(_CACHED_TOKENS)
+def _token_keys(token: str) -> tuple[str, ...]:
+    if token.isalpha():
+        return (*word_keys(token), *_hump_keys(token))
+    sign = _NUMBERED.match(token)
+    keys = tuple(_compound_keys(token[sign.end() :] if sign else token))
+    numbered = sign and re.search(r"\d", keys[0])
+    return (f"№{keys[0]}", *keys) if numbered else keys
+
+
+def _hump_keys(word: str) -> Iterator[str]:
+    """Yield the keys of the words inside getUserName."""
+    if not (word.istitle() or word.islower() or word.isupper()):
+        humps = _HUMP.split(word)
+        if len(humps) > 1:
+            for hump in humps:
+                yield from word_keys(hump)
+
+
+def _compound_keys(token: str) -> Iterator[str]:
+    """Yield the keys of what is more than letters: the whole first, then its parts."""
     if _GROUPED.fullmatch(token) or _DECIMAL.fullmatch(token):
-        number = re.sub(r"[ \u00a0\u202f]|,(?=\d{3}\b)", "", token).replace(",", ".")
-        yield number
-        if numbered:
-            yield f"№{number}"
+        yield re.sub(r" |,(?=\d{3}\b)", "", token).replace(",", ".")[:LONGEST_KEY]
         return
+    token_lower = lower(token)
     parts = _PARTS.findall(token)
-    if _IDENTIFIER.search(token):
-        whole = _identifier(token)
-        if numbered:
-            yield f"№{whole}"
-        if parts != [whole]:
-            yield whole
+    if _IDENTIFIER.search(token_lower) and parts != [token]:
+        yield as_latin(_JOINT.sub("", token_lower))[:LONGEST_KEY]
     for part in parts:
-        if part.isdigit():
-            yield part[:_LONGEST_KEY]
+        if part[0].isdigit():
+            yield from _number_keys(part)
         else:
-            yield from _word_keys(part)
+            yield from word_keys(part)
+            yield from _hump_keys(part)
 
 
-def _identifier(token: str) -> str:
-    """Return one spelling for «44-ФЗ» and «44ФЗ», for 15.09.2026 and 2026-09-15."""
-    if date := _DAY_FIRST.fullmatch(token):
-        day, month, year = date.groups()
-        return f"{year}-{month:0>2}-{day:0>2}"
-    return _INNER_HYPHEN.sub("", token).translate(_TO_LATIN)[:_LONGEST_KEY]
+def _number_keys(number: str) -> Iterator[str]:
+    """Yield the date that it is, or 34.11-2012 and its 34.11; then each of its numbers."""
+    numbers = re.findall(r"\d+", number)
+    if len(numbers) > 1:
+        dates = []
+        if found := _DATE.fullmatch(number):
+            dates = list(_date_keys(*map(int, found.groups())))
+            yield from dates
+        if not dates or len(numbers[-1]) < 4:  # 10.12.24 may be a version too
+            yield number[:LONGEST_KEY]
+            yield from _beginnings(number)
+    for single in numbers:
+        yield single[:LONGEST_KEY]
 
 
-@lru_cache(_CACHED_WORDS)
-def _word_keys(word: str) -> tuple[str, ...]:
-    """Return the keys of a lower-case word: one, or one per script where scripts are mixed."""
-    word = word[:_LONGEST_KEY]
-    cyrillic = set(re.findall("[а-я]", word))
-    latin = set(re.findall("[a-z]", word))
-    if cyrillic and latin:
-        if latin.issubset(_LATIN):
-            word = word.translate(_TO_CYRILLIC)
-        elif cyrillic.issubset(_CYRILLIC):
-            word = word.translate(_TO_LATIN)
-        else:
-            return tuple(key for run in _RUNS.findall(word) for key in _word_keys(run))
-    if re.search("[а-я]", word):
-        lemma: str = _morphology().parse(word)[0].normal_form
-        return (normalise(lemma),)
-    return (_stem(word),) if word.isascii() else (word,)
+def _beginnings(number: str) -> Iterator[str]:
+    """Yield 2.13 for 2.13.0, 34.11 for 34.11-2012."""
+    if dotted := _DOTTED.match(number):
+        levels = dotted[0].split(".")
+        for depth in range(2, len(levels) + (dotted[0] != number)):
+            yield ".".join(levels[:depth])[:LONGEST_KEY]
 
 
-@lru_cache(1)
-def _morphology() -> Any:
-    """Load the Russian dictionary: 0.3 s and 15 MB, so on first need."""
-    import pymorphy3
+def _spelt_date(before: list[str], year: str) -> Iterator[str]:
+    """Yield the key of «15 сентября 2026» and of September 15th, 2026."""
+    for day, month in (before, before[::-1]) if len(before) == 2 else ():
+        number = _MONTHS.get(lower(month)[:3])
+        if number and (found := _DAY.fullmatch(day)):
+            yield from _date_keys(int(found[1]), number, int(year))
 
-    return pymorphy3.MorphAnalyzer()
+
+def _date_keys(day: int, month: int, year: int) -> Iterator[str]:
+    if month > 12:  # the American order
+        day, month = month, day
+    if day <= 31 and month <= 12:
+        yield f"{year if year > 99 else 2000 + year}-{month:02}-{day:02}"
 
 
-def _stem(word: str) -> str:
-    """Return the Snowball English stem (Porter 2)."""
-    import snowballstemmer
-
-    # A stemmer holds the word that it works on; a new one is thread-safe and costs 0.5 µs.
-    return str(snowballstemmer.stemmer("english").stemWord(word))
+def _long_number(spelling: str) -> Iterator[str]:
+    """Yield one key for +7 (495) 123-45-67 and 84951234567, for 40702 810 4 and 407028104."""
+    digits = re.sub(r"\D", "", spelling)
+    if len(digits) == 11 and digits[0] in "78":
+        yield digits[1:]
+    elif digits != spelling and not _GROUPED.fullmatch(spelling):
+        yield digits
 
 
 def guess_language(text: str) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.db.models import ApiKey
 from app.db.repositories import access as access_rows
 from app.db.session import Database
-from app.domain.access import PUBLIC, AccessScope, Scope
+from app.domain.access import AccessScope, Scope
 from app.domain.errors import NotFound, Unauthenticated
 
 KEY_PREFIX = "opora_"
@@ -37,17 +37,11 @@ class Access:
         Raises:
             Unauthenticated: The key is unknown, expired, revoked or its user disabled.
         """
-        async with self._database.transaction() as session:
-            found = await access_rows.find_key(session, digest(key))
-            if found is None:
-                raise Unauthenticated("the API key is unknown, expired or revoked")
-            user = f"user:{found.user_id}"
-            groups = await access_rows.groups_of(session, user)
-        return AccessScope(
-            user_id=found.user_id,
-            principals=frozenset({PUBLIC, user, *groups}),
-            scopes=frozenset(Scope(scope) for scope in found.scopes),
-        )
+        async with self._database.reading() as connection:
+            found = await access_rows.find_caller(connection, digest(key))
+        if found is None:
+            raise Unauthenticated("the API key is unknown, expired or revoked")
+        return found
 
     async def create_key(
         self,
@@ -87,7 +81,7 @@ class Access:
         kept = data / "admin.key"
         key = wanted or _read(kept)
         async with self._database.transaction() as session:
-            if key is not None and await access_rows.find_key(session, digest(key)):
+            if key is not None and await access_rows.find_caller(session, digest(key)):
                 return key
             if key is None and await access_rows.has_admin_key(session):
                 return None

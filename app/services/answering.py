@@ -3,13 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
-from app.db.base import new_id, now
-from app.db.models import AnswerCitation, AnswerPassage, AnswerRow, Conversation
-from app.db.repositories import answers as answer_rows
-from app.db.repositories import documents as document_rows
 from app.db.session import Database
 from app.domain.access import AccessScope
 from app.domain.answers import (
@@ -23,12 +19,15 @@ from app.domain.answers import (
 )
 from app.domain.citations import Sentence, cite, find_support, read_sentences, with_marker
 from app.domain.documents import Passage, SearchFilters
-from app.domain.errors import Conflict, Overloaded
+from app.domain.errors import Overloaded
 from app.domain.evidence import Excerpt, choose_evidence, render
+from app.domain.follow_ups import Asked
 from app.domain.ports import ChatModel, ChatParams, Embedder
 from app.domain.prompts import PROMPT_VERSION, answer_prompt, prompt
 from app.domain.text import guess_language, sentences
-from app.services.retrieval import Retrieval
+from app.services.retrieval import Retrieval, SearchOptions, SearchResult
+from app.services.rewriting import OTHER_LANGUAGE, Rewriter
+from app.services.turns import read_turns, store_turn
 from app.settings import AnsweringSettings
 from app.telemetry import ANSWERS, ANSWERS_IN_FLIGHT, get_logger, stage
 
@@ -86,6 +85,15 @@ class Finished:
 AnswerEvent = Retrieved | Token | Cited | Finished
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was searched for, what that found, and how well it bears on it."""
+
+    asked: Asked
+    result: SearchResult
+    strength: float
+
+
 class Answering:
     """Answers questions over the documents that the caller may read."""
 
@@ -95,6 +103,7 @@ class Answering:
         retrieval: Retrieval,
         embedder: Embedder,
         chat: ChatModel,
+        rewriter: Rewriter,
         settings: AnsweringSettings,
         max_concurrent: int,
     ) -> None:
@@ -102,6 +111,7 @@ class Answering:
         self._retrieval = retrieval
         self._embedder = embedder
         self._chat = chat
+        self._rewriter = rewriter
         self._settings = settings
         self._max_concurrent = max_concurrent
         self._in_flight = 0
@@ -156,52 +166,79 @@ class Answering:
         self, scope: AccessScope, question: Question
     ) -> AsyncGenerator[AnswerEvent, None]:
         started = perf_counter()
-        if question.conversation_id is not None:
-            async with self._database.transaction() as session:
-                await answer_rows.get_conversation(session, scope, question.conversation_id)
-        found = await self._retrieval.search(
-            scope, question.text, self._settings.max_passages, question.filters
-        )
-        timings_ms = found.timings_ms
-        asked_in = guess_language(question.text) or "en"
+        history = await read_turns(self._database, scope, question.conversation_id)
+        rewriting_ms: dict[str, float] = {}
+        asked = await self._rewriter.stand_alone(question.text, history, rewriting_ms)
+        asked_in = guess_language(asked.text) or "en"
         language = question.language or asked_in
+        found = await self._search(scope, question, asked, asked_in, rewriting_ms)
+        timings_ms = rewriting_ms | found.result.timings_ms
         with stage("choose_evidence", timings_ms):
             excerpts = await asyncio.to_thread(
                 choose_evidence,
-                question.text,
-                found.passages,
+                f"{asked.text} {found.asked.translated}".rstrip(),
+                found.result.passages,
                 self._settings.evidence_tokens,
                 self._similarity,
             )
         passages = tuple(excerpt.passage for excerpt in excerpts)
         draft = _Draft(language, passages)
-        yield Retrieved(passages, found.generation_id)
+        generation_id = found.result.generation_id
+        yield Retrieved(passages, generation_id)
         if not excerpts:
             draft.reason = AbstentionReason.NOTHING_READABLE
-        elif evidence_strength(asked_in, found.passages) < self._settings.min_evidence:
+        elif found.strength < self._settings.min_evidence:
             draft.reason = AbstentionReason.WEAK_EVIDENCE
         else:
             async with aclosing(
-                self._write(question, language, excerpts, draft, timings_ms)
+                self._write(question, asked.text, language, excerpts, draft, timings_ms)
             ) as events:
                 async for event in events:
                     yield event
         timings_ms["total"] = round((perf_counter() - started) * 1000, 3)
-        provenance = Provenance(self._chat.model, found.generation_id, PROMPT_VERSION)
+        provenance = Provenance(self._chat.model, generation_id, PROMPT_VERSION)
         result = draft.result(provenance, timings_ms)
-        answer_id, conversation_id = await self._store(scope, question, result)
+        answer_id, conversation_id = await store_turn(
+            self._database, scope, question.conversation_id, question.text, result
+        )
         yield Finished(answer_id, conversation_id, result)
+
+    async def _search(
+        self,
+        scope: AccessScope,
+        question: Question,
+        asked: Asked,
+        language: str,
+        timings_ms: dict[str, float],
+    ) -> "_Found":
+        """Search; where that finds little, search translated, if there is anything to find so."""
+        limit = self._settings.max_passages
+        options = SearchOptions(filters=question.filters)
+        first = await self._retrieval.search(scope, asked, limit, options)
+        found = _Found(asked, first, evidence_strength(language, first.passages))
+        other = OTHER_LANGUAGE[language]
+        if found.strength >= self._settings.min_evidence or not self._retrieval.has_documents(
+            scope, replace(question.filters, language=question.filters.language or other)
+        ):
+            return found
+        translated = await self._rewriter.translate(asked.text, timings_ms)
+        if translated is None:
+            return found
+        both = replace(asked, translated=translated)
+        second = await self._retrieval.search(scope, both, limit, options)
+        return _Found(both, second, evidence_strength(language, second.passages))
 
     async def _write(
         self,
         question: Question,
+        asked: str,
         language: str,
         excerpts: Sequence[Excerpt],
         draft: "_Draft",
         timings_ms: dict[str, float],
     ) -> AsyncGenerator[Token | Cited, None]:
         """Let the model write; each sentence leaves once a quote carries it, or not at all."""
-        messages = answer_prompt(language, render(excerpts), question.text)
+        messages = answer_prompt(language, render(excerpts), asked)
         params = ChatParams(
             max_tokens=min(
                 question.max_tokens or self._settings.max_answer_tokens,
@@ -227,14 +264,14 @@ class Answering:
                     if whole:
                         end = read + whole[-1][1]
                         for sentence in read_sentences(written[read:end]):
-                            for event in await self._check(sentence, question, excerpts, draft):
+                            for event in await self._check(sentence, asked, excerpts, draft):
                                 yield event
                         read = end
         if draft.reason is AbstentionReason.MODEL_FOUND_NOTHING:
             return
         for sentence in read_sentences(written[read:]):
             if not (cut and draft.citations):  # a sentence cut off by the limit claims nothing
-                for event in await self._check(sentence, question, excerpts, draft):
+                for event in await self._check(sentence, asked, excerpts, draft):
                     yield event
         if not draft.citations:
             draft.reason = AbstentionReason.NOTHING_SUPPORTED
@@ -242,13 +279,11 @@ class Answering:
     async def _check(
         self,
         sentence: Sentence,
-        question: Question,
+        asked: str,
         excerpts: Sequence[Excerpt],
         draft: "_Draft",
     ) -> list[Token | Cited]:
-        support = await asyncio.to_thread(
-            find_support, sentence, question.text, excerpts, self._similarity
-        )
+        support = await asyncio.to_thread(find_support, sentence, asked, excerpts, self._similarity)
         if support is None or support.score < self._settings.min_support:
             log.debug("answer.sentence_dropped", support=support.score if support else 0.0)
             return []
@@ -263,53 +298,6 @@ class Answering:
     def _similarity(self, text: str, others: Sequence[str]) -> list[float]:
         vectors = self._embedder.embed_passages([text, *others])
         return [float(score) for score in vectors[1:] @ vectors[0]]
-
-    async def _store(
-        self, scope: AccessScope, question: Question, result: Answer | Abstention
-    ) -> tuple[str, str]:
-        """Store the turn, unless a cited document went away while the model wrote."""
-        answer_id = new_id("ans")
-        citations = result.citations if isinstance(result, Answer) else ()
-        async with self._database.transaction() as session:
-            cited = {(c.document_id, c.version) for c in citations}
-            live = await document_rows.live_documents(session, sorted({d for d, _ in cited}))
-            if not cited <= live:
-                raise Conflict(
-                    "a document behind this answer was changed or deleted meanwhile; ask again"
-                )
-            conversation_id = question.conversation_id
-            if conversation_id is None:
-                conversation_id = new_id("con")
-                title = question.text.strip().splitlines()[0][:80]
-                session.add(
-                    Conversation(
-                        conversation_id=conversation_id, user_id=scope.user_id, title=title
-                    )
-                )
-            else:
-                conversation = await answer_rows.get_conversation(session, scope, conversation_id)
-                conversation.updated_at = now()
-            await session.flush()
-            session.add(_row(answer_id, conversation_id, scope, question, result))
-            await session.flush()
-            session.add_all(
-                AnswerPassage(
-                    answer_id=answer_id,
-                    rank=rank,
-                    chunk_id=passage.chunk_id,
-                    document_id=passage.document_id,
-                    version=passage.version,
-                    char_start=passage.char_start,
-                    char_end=passage.char_end,
-                    score=passage.score,
-                )
-                for rank, passage in enumerate(result.passages, start=1)
-            )
-            session.add_all(
-                AnswerCitation(answer_id=answer_id, ordinal=ordinal, **_citation_fields(citation))
-                for ordinal, citation in enumerate(citations, start=1)
-            )
-        return answer_id, conversation_id
 
 
 def evidence_strength(language: str, passages: Sequence[Passage]) -> float:
@@ -357,34 +345,3 @@ class _Draft:
 
 def _refuses(written: str) -> bool:
     return written.strip().strip('*"«').lower().startswith(_REFUSALS)
-
-
-def _row(
-    answer_id: str,
-    conversation_id: str,
-    scope: AccessScope,
-    question: Question,
-    result: Answer | Abstention,
-) -> AnswerRow:
-    answered = isinstance(result, Answer)
-    return AnswerRow(
-        answer_id=answer_id,
-        conversation_id=conversation_id,
-        user_id=scope.user_id,
-        question=question.text,
-        status=AnswerStatus.ANSWERED if answered else AnswerStatus.ABSTAINED,
-        reason=None if isinstance(result, Answer) else result.reason,
-        text=result.text,
-        model=result.provenance.model,
-        adapter=result.provenance.adapter,
-        generation_id=result.provenance.generation_id,
-        prompt_version=result.provenance.prompt_version,
-        prompt_tokens=result.usage.prompt_tokens,
-        completion_tokens=result.usage.completion_tokens,
-        timings_ms=result.timings_ms,
-    )
-
-
-def _citation_fields(citation: Citation) -> dict[str, object]:
-    fields = {name: getattr(citation, name) for name in Citation.__slots__}
-    return fields | {"pages": list(citation.pages)}

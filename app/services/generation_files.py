@@ -12,7 +12,7 @@ from app.domain.errors import DamagedGeneration
 from app.domain.ports import LexicalIndex, VectorIndex
 from app.domain.text import TEXT_FINGERPRINT
 
-VECTORS, LEXICAL, MANIFEST = "vectors.faiss", "lexical.npz", "manifest.json"
+VECTORS, LEXICAL, MANIFEST = "vectors.npz", "lexical.npz", "manifest.json"
 
 
 class FileSum(msgspec.Struct, frozen=True):
@@ -23,7 +23,10 @@ class FileSum(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a generation holds; `embedder` and `text` are fingerprints."""
+    """What a generation holds; `embedder` and `text` are fingerprints.
+
+    `recall` is recall@10 of the vectors against the exact search, as VectorIndex.optimise tells it.
+    """
 
     embedder: str
     text: str
@@ -31,10 +34,16 @@ class Manifest(msgspec.Struct, frozen=True):
     chunks: int
     created_at: str
     files: dict[str, FileSum]
+    recall: float = 1.0
 
 
 def write(
-    directory: Path, vectors: VectorIndex, lexical: LexicalIndex, embedder: str, log_number: int
+    directory: Path,
+    vectors: VectorIndex,
+    lexical: LexicalIndex,
+    embedder: str,
+    log_number: int,
+    recall: float,
 ) -> bytes:
     """Write a generation beside its place, make it durable and move it there.
 
@@ -54,6 +63,7 @@ def write(
             chunks=vectors.size,
             created_at=now().isoformat(),
             files={name: _sum(staging / name) for name in (VECTORS, LEXICAL)},
+            recall=recall,
         )
     )
     (staging / MANIFEST).write_bytes(manifest)

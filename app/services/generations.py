@@ -77,6 +77,8 @@ class Generations:
         ):
             return None
         generation_id = new_id("gen")
+        with stage("optimise_generation"):
+            recall = await asyncio.to_thread(legs.vectors.optimise)
         with stage("save_generation"):
             manifest = await asyncio.to_thread(
                 generation_files.write,
@@ -85,6 +87,7 @@ class Generations:
                 legs.lexical,
                 str(self._fingerprint),
                 index.log_number,
+                recall,
             )
         async with self._database.transaction() as session:
             retired = await index_rows.activate_generation(
@@ -95,13 +98,19 @@ class Generations:
                     text_fingerprint=TEXT_FINGERPRINT,
                     log_number=index.log_number,
                     chunks=legs.vectors.size,
+                    recall=recall,
                     manifest_sha256=hashlib.sha256(manifest).hexdigest(),
                     state="active",
                 ),
             )
         for old in retired:
             await asyncio.to_thread(shutil.rmtree, self._root / old, ignore_errors=True)
-        log.info("generation.built", generation=generation_id, chunks=legs.vectors.size)
+        log.info(
+            "generation.built",
+            generation=generation_id,
+            chunks=legs.vectors.size,
+            recall=round(recall, 4),
+        )
         return generation_id
 
     def _load(self, row: Generation) -> Legs:

@@ -1,24 +1,37 @@
 """From a question to the best readable passages."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import accumulate, pairwise
+from time import perf_counter
 
 import numpy as np
 
+from app.db.base import now
 from app.db.repositories import documents as document_rows
 from app.db.session import Database
+from app.domain import ranking
 from app.domain.access import AccessScope
 from app.domain.documents import Passage, SearchFilters, index_text
-from app.domain.errors import IndexUnavailable
+from app.domain.errors import IndexUnavailable, RerankerUnavailable
+from app.domain.follow_ups import Asked
 from app.domain.fusion import Fused, fuse
-from app.domain.ports import Embedder, Ids
+from app.domain.passages import Run, collapse_duplicates, holds_phrase, joined, neighbour_runs
+from app.domain.ports import Embedder, Ids, Reranker, Scores, Vectors
+from app.domain.query import Expand, SearchQuery, read_query
 from app.domain.text import FUNCTION_KEYS, QUESTION_KEYS, search_keys
 from app.domain.validity import asks_about_the_past
+from app.services.batching import Batcher
 from app.services.search_index import Legs, SearchIndex
-from app.settings import RetrievalSettings
-from app.telemetry import stage
+from app.settings import RerankerSettings, RetrievalSettings
+from app.telemetry import get_logger, observe_stage, stage
+
+log = get_logger(__name__)
+
+_LOOK_AHEAD = 3  # passages loaded for each one wanted: some are joined, some are copies
 
 
 class SearchMode(StrEnum):
@@ -30,11 +43,48 @@ class SearchMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How to search.
+
+    Args:
+        filters: What the caller narrows the search to.
+        mode: Which legs search.
+        rerank: Whether the reranker reads the best hits, where there is one.
+        prefer_recent: Whether of equally good hits the newer document comes first.
+    """
+
+    filters: SearchFilters = field(default_factory=SearchFilters)
+    mode: SearchMode = SearchMode.HYBRID
+    rerank: bool = True
+    prefer_recent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """Passages, best first, and where they came from."""
 
     passages: tuple[Passage, ...]
+    query: SearchQuery
     generation_id: str
+    timings_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One caller's part of a batch."""
+
+    asked: Asked
+    scope: AccessScope
+    k: int
+    options: SearchOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What both legs gave for it, best first."""
+
+    query: SearchQuery
+    hits: list[Fused]
     timings_ms: dict[str, float]
 
 
@@ -47,120 +97,302 @@ class Retrieval:
         index: SearchIndex,
         embedder: Embedder,
         settings: RetrievalSettings,
+        reranker: Reranker | None,
+        reranker_settings: RerankerSettings,
+        expand: Expand,
     ) -> None:
         self._database = database
         self._index = index
         self._embedder = embedder
         self._settings = settings
+        self._reranker = reranker
+        self._reranker_settings = reranker_settings
+        self._expand = expand
+        # Each mode has its own, so that lexical search works while an embeddings server is down.
+        self._batchers = {mode: Batcher(f"search-{mode}", self._find) for mode in SearchMode}
 
     async def search(
         self,
         scope: AccessScope,
-        query: str,
+        asked: Asked,
         limit: int,
-        filters: SearchFilters | None = None,
-        mode: SearchMode = SearchMode.HYBRID,
+        options: SearchOptions = SearchOptions(),
     ) -> SearchResult:
         """Find the best passages that the caller may read.
 
         Raises:
             IndexUnavailable: This process has not loaded an index yet.
+            EmbedderUnavailable: The embeddings server does not answer.
+            Overloaded: Too many searches wait.
+        """
+        if self._index.legs is None:
+            raise IndexUnavailable("the index is still loading; try again in a moment")
+        generation_id = self._index.generation_id
+        timings_ms: dict[str, float] = {}
+        with stage("retrieve", timings_ms):
+            k = max(self._settings.candidates, limit)
+            found = await self._batchers[options.mode].submit(_Search(asked, scope, k, options))
+        timings_ms |= found.timings_ms
+        query, hits = found.query, found.hits
+        readings = [query.text, asked.translated] if asked.translated else [query.text]
+        first = max(_LOOK_AHEAD * limit, self._reranker_settings.candidates)
+        for count in (len(hits) if query.phrases else first, len(hits)):
+            loaded = await self._load(scope, hits[:count], timings_ms)
+            if self._reranker and options.rerank:
+                loaded = await self._rerank(self._reranker, query.text, loaded, timings_ms)
+            if query.phrases:
+                loaded = await asyncio.to_thread(_lift_phrases, query.phrases, loaded)
+            passages = await self._shape(readings, loaded, limit, timings_ms)
+            if len(passages) == limit or count >= len(hits):
+                break
+        return SearchResult(passages, query, generation_id, timings_ms)
+
+    def has_documents(self, scope: AccessScope, filters: SearchFilters) -> bool:
+        """Whether there is anything that the caller may read and the filters let through."""
+        allowed = self._index.documents.allowed(scope, filters)
+        return len(self._index.documents) > 0 if allowed is None else len(allowed) > 0
+
+    def close(self) -> None:
+        """Release the threads."""
+        for batcher in self._batchers.values():
+            batcher.close()
+
+    def _find(self, searches: Sequence[_Search]) -> list[_Found]:
+        """Search both legs for a batch of one mode, and put the hits in order."""
+        legs = self._index.legs
+        assert legs is not None
+        mode = searches[0].options.mode
+        clock = _Clock()
+        queries = [self._read(search.asked, legs) for search in searches]
+        clock.lap("read_query")
+        documents = self._index.documents
+        allowed = [documents.allowed(search.scope, search.options.filters) for search in searches]
+        lexical: list[dict[int, float]] = [{} for _ in searches]
+        dense, cosines = lexical[:], lexical[:]
+        if mode is not SearchMode.DENSE:
+            lexical = [
+                _lexical(legs, query, search.k, ids)
+                for query, search, ids in zip(queries, searches, allowed, strict=True)
+            ]
+            clock.lap("search_lexical")
+        if mode is not SearchMode.LEXICAL:
+            vectors = self._embedder.embed_queries([query.text for query in queries])
+            clock.lap("embed_query")
+            dense = _dense(legs, vectors, [search.k for search in searches], allowed)
+            cosines = [
+                _cosines(legs, vector, worded.keys() - near.keys())
+                for vector, near, worded in zip(vectors, dense, lexical, strict=True)
+            ]
+            clock.lap("search_dense")
+        weight = {"hybrid": self._settings.dense_weight, "dense": 1.0, "lexical": 0.0}[mode]
+        found = []
+        for query, search, near, worded, other in zip(
+            queries, searches, dense, lexical, cosines, strict=True
+        ):
+            best = legs.lexical.best_possible(query.weights)
+            hits = self._order(fuse(near, worded, other, best, weight), query, search.options)
+            found.append(_Found(query, hits, clock.laps_ms))
+        clock.lap("fuse")
+        return found
+
+    def _read(self, asked: Asked, legs: Legs) -> SearchQuery:
+        query = read_query(asked.question, legs.lexical.frequency, self._expand)
+        translated = dict.fromkeys(search_keys(asked.translated), 1.0)
+        weights = dict(asked.earlier_keys)
+        for key, weight in (*query.weights.items(), *translated.items()):
+            weights[key] = max(weights.get(key, 0.0), weight)
+        return replace(query, text=f"{asked.leans_on} {query.text}".lstrip(), weights=weights)
+
+    def _order(
+        self, hits: Sequence[Fused], query: SearchQuery, options: SearchOptions
+    ) -> list[Fused]:
+        return ranking.order(
+            hits,
+            self._index.documents.of_chunks([hit.chunk_id for hit in hits]),
+            wants_the_past=asks_about_the_past(query.text),
+            recent_at=now() if options.prefer_recent else None,
+        )
+
+    async def _load(
+        self, scope: AccessScope, hits: Sequence[Fused], timings_ms: dict[str, float]
+    ) -> list[Passage]:
+        """Load what the hits stand for, as far as the caller may still read it."""
+        with stage("hydrate", timings_ms):
+            async with self._database.reading() as connection:
+                found = await document_rows.load_passages(
+                    connection, scope, [hit.chunk_id for hit in hits]
+                )
+        return [
+            replace(
+                found[hit.chunk_id],
+                score=hit.score,
+                found_by=hit.found_by,
+                similarity=hit.dense,
+            )
+            for hit in hits
+            if hit.chunk_id in found
+        ]
+
+    async def _rerank(
+        self,
+        reranker: Reranker,
+        question: str,
+        passages: list[Passage],
+        timings_ms: dict[str, float],
+    ) -> list[Passage]:
+        """Let the reranker order the best passages; where it fails or is slow, leave them."""
+        texts = [index_text(p.title, p.heading_path, p.context, p.text) for p in passages]
+        begun = perf_counter()
+        try:
+            async with asyncio.timeout(self._reranker_settings.timeout_s):
+                with stage("rerank", timings_ms):
+                    scores = await asyncio.to_thread(
+                        reranker.score, question, texts[: self._reranker_settings.candidates]
+                    )
+        except (TimeoutError, RerankerUnavailable) as error:
+            timings_ms["rerank_skipped"] = round((perf_counter() - begun) * 1000, 3)
+            log.warning("rerank.skipped", reason=str(error) or "too slow")
+            return passages
+        return _reordered(passages, scores)
+
+    async def _shape(
+        self,
+        readings: Sequence[str],
+        passages: list[Passage],
+        limit: int,
+        timings_ms: dict[str, float],
+    ) -> tuple[Passage, ...]:
+        """Join neighbours, collapse copies, and number what remains."""
+        with stage("rank", timings_ms):
+            runs = neighbour_runs(passages, self._settings.joined_tokens)[: _LOOK_AHEAD * limit]
+            joined_texts = iter(await self._texts([run for run in runs if len(run) > 1]))
+            whole = [run[0] if len(run) == 1 else joined(run, next(joined_texts)) for run in runs]
+            return await asyncio.to_thread(self._finish, readings, runs, whole, limit)
+
+    async def _texts(self, runs: Sequence[Run]) -> list[str]:
+        """The parsed text of each run, from its first to its last character."""
+        if not runs:
+            return []
+        async with self._database.reading() as connection:
+            return await document_rows.load_spans(
+                connection,
+                [
+                    (run[0].document_id, run[0].version, run[0].char_start, run[-1].char_end)
+                    for run in runs
+                ],
+            )
+
+    def _finish(
+        self, readings: Sequence[str], runs: Sequence[Run], passages: Sequence[Passage], limit: int
+    ) -> tuple[Passage, ...]:
+        """Collapse copies, keep the best and measure how much of the question's words they hold.
+
+        `passages` are the runs' own; `readings` the question in each language that was searched.
         """
         legs = self._index.legs
-        if legs is None:
-            raise IndexUnavailable("the index is still loading; try again in a moment")
-        timings_ms: dict[str, float] = {}
-        generation_id = self._index.generation_id
-        allowed = await asyncio.to_thread(self._index.allowed, scope, filters or SearchFilters())
-        k = max(self._settings.candidates, limit)
-        dense: dict[int, float] = {}
-        lexical: dict[int, float] = {}
-        with stage("retrieve", timings_ms):
-            searches = []
-            if mode is not SearchMode.LEXICAL:
-                searches.append(asyncio.to_thread(self._dense, legs, query, k, allowed, timings_ms))
-            if mode is not SearchMode.DENSE:
-                searches.append(asyncio.to_thread(_lexical, legs, query, k, allowed, timings_ms))
-            found = await asyncio.gather(*searches)
-            if mode is not SearchMode.LEXICAL:
-                dense = found[0]
-            if mode is not SearchMode.DENSE:
-                lexical = found[-1]
-            weight = {"hybrid": self._settings.dense_weight, "dense": 1.0, "lexical": 0.0}[mode]
-            hits = fuse(dense, lexical, weight)
-        with stage("hydrate", timings_ms):
-            async with self._database.transaction() as session:
-                loaded = await document_rows.load_passages(
-                    session, scope, [hit.chunk_id for hit in hits]
-                )
-        with stage("rank", timings_ms):
-            passages = await asyncio.to_thread(_rank, legs, query, hits, loaded, limit)
-        return SearchResult(passages, generation_id, timings_ms)
-
-    def _dense(
-        self, legs: Legs, query: str, k: int, allowed: Ids | None, timings_ms: dict[str, float]
-    ) -> dict[int, float]:
-        with stage("embed_query", timings_ms):
-            vector = self._embedder.embed_queries([query])
-        with stage("search_dense", timings_ms):
-            ids, scores = legs.vectors.search(vector, k, allowed)
-        return _pairs(ids[0], scores[0])
-
-
-def _rank(
-    legs: Legs, query: str, hits: list[Fused], loaded: Mapping[int, Passage], limit: int
-) -> tuple[Passage, ...]:
-    """Put the loaded passages in their final order and measure how they bear on the question."""
-    alive = [hit for hit in hits if hit.chunk_id in loaded]
-    if not asks_about_the_past(query):
-        alive = _prefer_in_force(alive, loaded)
-    weights = _key_weights(legs, query)
-    return tuple(
-        replace(
-            loaded[hit.chunk_id],
-            score=round(hit.score, 6),
-            rank=rank,
-            found_by=hit.found_by,
-            similarity=hit.dense,
-            coverage=_coverage(weights, loaded[hit.chunk_id]),
+        assert legs is not None
+        chunks_of = {
+            passage.chunk_id: [chunk.chunk_id for chunk in run]
+            for passage, run in zip(passages, runs, strict=True)
+        }
+        kept = collapse_duplicates(passages)[:limit]
+        chunks = [chunks_of[passage.chunk_id] for passage in kept]
+        coverages = [_coverages(legs, reading, chunks) for reading in readings]
+        return tuple(
+            replace(passage, rank=rank, score=round(passage.score, 6), coverage=max(shares))
+            for rank, (passage, *shares) in enumerate(zip(kept, *coverages, strict=True), start=1)
         )
-        for rank, hit in enumerate(alive[:limit], start=1)
-    )
 
 
-def _prefer_in_force(hits: list[Fused], loaded: Mapping[int, Passage]) -> list[Fused]:
-    """Halve the scores of documents that say of themselves that they are superseded."""
-    weighed = [
-        replace(hit, score=hit.score / 2) if loaded[hit.chunk_id].superseded else hit
-        for hit in hits
+class _Clock:
+    """Times the stages of a batch, each of which counts for all of its searches."""
+
+    def __init__(self) -> None:
+        self.laps_ms: dict[str, float] = {}
+        self._begun = perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End a stage."""
+        now_s = perf_counter()
+        observe_stage(name, now_s - self._begun)
+        self.laps_ms[name] = round((now_s - self._begun) * 1000, 3)
+        self._begun = now_s
+
+
+def _dense(
+    legs: Legs, vectors: Vectors, k: Sequence[int], allowed: Sequence[Ids | None]
+) -> list[dict[int, float]]:
+    """Search once for all questions that want as many hits from the same chunks."""
+    found: list[dict[int, float]] = [{} for _ in k]
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for place, (count, ids) in enumerate(zip(k, allowed, strict=True)):
+        groups[count, id(ids)].append(place)
+    for (count, _), places in groups.items():
+        ids, scores = legs.vectors.search(vectors[places], count, allowed[places[0]])
+        for place, row_ids, row_scores in zip(places, ids, scores, strict=True):
+            found[place] = _pairs(row_ids, row_scores)
+    return found
+
+
+def _cosines(legs: Legs, vector: Vectors, chunk_ids: Collection[int]) -> dict[int, float]:
+    """The similarities of chunks that the dense leg did not propose."""
+    ids = np.array(sorted(chunk_ids), np.int64)
+    cosines = legs.vectors.similarities(vector, ids)
+    held = np.isfinite(cosines)  # the legs change one after the other
+    return _pairs(ids[held], cosines[held])
+
+
+def _lexical(legs: Legs, query: SearchQuery, k: int, allowed: Ids | None) -> dict[int, float]:
+    """The best chunks by BM25, and the best of those that may hold a quoted phrase."""
+    hits = _pairs(*legs.lexical.search(query.weights, k, allowed))
+    for phrase in query.phrases:
+        holding = legs.lexical.holding(set(phrase))
+        if allowed is not None:
+            holding = np.intersect1d(holding, allowed, assume_unique=True)
+        hits |= _pairs(*legs.lexical.search(query.weights, k, holding))
+    return hits
+
+
+def _lift_phrases(phrases: Sequence[tuple[str, ...]], passages: Sequence[Passage]) -> list[Passage]:
+    held = {
+        passage.chunk_id
+        for passage in passages
+        if any(holds_phrase(_keys(passage), phrase) for phrase in phrases)
+    }
+    return ranking.phrases_first(passages, held)
+
+
+def _reordered(passages: Sequence[Passage], scores: Scores) -> list[Passage]:
+    """The passages that the reranker has read, best first, then the others as they were."""
+    read = [
+        replace(passage, score=float(score))
+        for passage, score in zip(passages, scores, strict=False)
     ]
-    return sorted(weighed, key=lambda hit: (-hit.score, hit.chunk_id))
+    least = min((passage.score for passage in read), default=1.0)
+    rest = [replace(p, score=min(p.score, 1.0) * least) for p in passages[len(read) :]]
+    return sorted(read, key=lambda passage: -passage.score) + rest
 
 
-def _lexical(
-    legs: Legs, query: str, k: int, allowed: Ids | None, timings_ms: dict[str, float]
-) -> dict[int, float]:
-    with stage("search_lexical", timings_ms):
-        return _pairs(*legs.lexical.search(search_keys(query), k, allowed))
+def _coverages(legs: Legs, reading: str, chunks: Sequence[Sequence[int]]) -> list[float]:
+    """The share of a question's keys that each group of chunks holds, rare keys weighing more."""
+    keys = sorted(set(search_keys(reading)) - FUNCTION_KEYS - QUESTION_KEYS)
+    weights = np.array([legs.lexical.best_possible({key: 1.0}) for key in keys])
+    flat = np.array([chunk_id for group in chunks for chunk_id in group], np.int64)
+    held = legs.lexical.held(flat, keys)
+    ends = accumulate((len(group) for group in chunks), initial=0)
+    total = weights.sum() or 1.0
+    return [float(held[a:b].any(axis=0) @ weights / total) for a, b in pairwise(ends)]
 
 
-def _key_weights(legs: Legs, query: str) -> dict[str, float]:
-    """How much each key of the question tells: its idf, up to a factor; unseen keys tell most."""
-    keys = set(search_keys(query)) - FUNCTION_KEYS - QUESTION_KEYS
-    return {key: legs.lexical.best_possible([key]) for key in keys}
-
-
-def _coverage(weights: dict[str, float], passage: Passage) -> float:
-    held = search_keys(
+def _keys(passage: Passage) -> list[str]:
+    return search_keys(
         index_text(passage.title, passage.heading_path, passage.context, passage.text)
     )
-    total = sum(weights.values())
-    return sum(weights[key] for key in weights.keys() & set(held)) / total if total else 0.0
 
 
-def _pairs(ids: np.ndarray, scores: np.ndarray) -> dict[int, float]:
+def _pairs(ids: Ids, scores: Scores) -> dict[int, float]:
     return {
-        int(chunk_id): float(score)
-        for chunk_id, score in zip(ids, scores, strict=True)
+        chunk_id: score
+        for chunk_id, score in zip(ids.tolist(), scores.tolist(), strict=True)
         if chunk_id >= 0
     }

@@ -1,7 +1,6 @@
 """Both index legs of one process and how they follow the truth in SQL."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
@@ -11,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.repositories import documents as document_rows
 from app.db.repositories import index as index_rows
 from app.db.session import Database
-from app.domain.access import AccessScope
-from app.domain.documents import IndexedDocument, SearchFilters
+from app.domain.documents import IndexedDocument
 from app.domain.errors import DatabaseUnavailable, FingerprintMismatch
 from app.domain.ports import EmbedderFingerprint, Ids, LexicalIndex, VectorIndex, Vectors
 from app.domain.text import search_keys
+from app.services.live_documents import LiveDocuments
 from app.telemetry import INDEX_CHUNKS, INDEX_LOG, get_logger
 
 log = get_logger(__name__)
@@ -50,9 +49,7 @@ class SearchIndex:
         self._database = database
         self._fingerprint = fingerprint
         self._load_legs = load_legs
-        self._documents: dict[str, IndexedDocument] = {}
-        self._allowed: dict[object, Ids] = {}
-        self._lock = threading.Lock()
+        self._documents = LiveDocuments()
         self._legs: Legs | None = None
         self._model_id = 0
         self.log_number = 0
@@ -67,29 +64,10 @@ class SearchIndex:
         """The generation with the log number that it was followed to."""
         return f"{self._legs.generation_id}+{self.log_number}" if self._legs else "none"
 
-    def document_count(self) -> int:
-        """How many live documents this process knows."""
-        return len(self._documents)
-
-    def allowed(self, scope: AccessScope, filters: SearchFilters) -> Ids | None:
-        """Sorted chunk ids that the caller may be shown, None when that is all of them."""
-        if scope.is_admin and filters.empty:
-            return None
-        key = (None if scope.is_admin else scope.principals, filters)
-        with self._lock:
-            found = self._allowed.get(key)
-            if found is None:
-                chunks = [
-                    document.chunk_ids
-                    for document in self._documents.values()
-                    if scope.may_read(document.readers) and _matches(document, filters)
-                ]
-                flat = [chunk_id for ids in chunks for chunk_id in ids]
-                found = np.sort(np.array(flat, dtype=np.int64))
-                if len(self._allowed) >= 256:
-                    self._allowed.clear()
-                self._allowed[key] = found
-        return found
+    @property
+    def documents(self) -> LiveDocuments:
+        """The live documents that this process knows."""
+        return self._documents
 
     async def load(self) -> None:
         """Load the active generation, or nothing, and make it equal to SQL.
@@ -108,15 +86,14 @@ class SearchIndex:
                 )
             self._model_id = await index_rows.embedding_model_id(session, self._fingerprint)
             self.log_number = await index_rows.log_number(session)
-            documents = await document_rows.load_indexed(session)
-            live = _chunk_ids(documents.values())
+            rows = await document_rows.load_indexed(session)
+            documents = await asyncio.to_thread(LiveDocuments, rows.values())
+            live = documents.chunk_ids()
             stale = np.setdiff1d(np.union1d(legs.vectors.ids, legs.lexical.ids), live)
             missing = np.setdiff1d(live, np.intersect1d(legs.vectors.ids, legs.lexical.ids))
             await asyncio.to_thread(_remove, legs, stale)
             await self._add(session, legs, missing)
-        with self._lock:
-            self._documents = documents
-            self._allowed.clear()
+        self._documents = documents
         self._legs = legs
         self._report()
         log.info(
@@ -138,15 +115,10 @@ class SearchIndex:
                 return 0
             touched = sorted({row.document_id for row in rows})
             fresh = await document_rows.load_indexed(session, touched)
-            old = [self._documents[name] for name in touched if name in self._documents]
-            before, after = _chunk_ids(old), _chunk_ids(fresh.values())
+            before, after = self._documents.chunk_ids(touched), _chunk_ids(fresh.values())
             await asyncio.to_thread(_remove, legs, np.setdiff1d(before, after))
             await self._add(session, legs, np.setdiff1d(after, before))
-        with self._lock:
-            for name in touched:
-                self._documents.pop(name, None)
-            self._documents.update(fresh)
-            self._allowed.clear()
+        await asyncio.to_thread(self._documents.replace, touched, fresh.values())
         self.log_number = rows[-1].number
         self._report()
         log.debug("index.followed", rows=len(rows), log_number=self.log_number)
@@ -195,13 +167,3 @@ def _remove(legs: Legs, ids: Ids) -> None:
 def _chunk_ids(documents: Iterable[IndexedDocument]) -> Ids:
     chunks = [np.array(document.chunk_ids, dtype=np.int64) for document in documents]
     return np.sort(np.concatenate(chunks)) if chunks else _NOTHING
-
-
-def _matches(document: IndexedDocument, filters: SearchFilters) -> bool:
-    return (
-        (not filters.collections or document.collection in filters.collections)
-        and filters.language in (None, document.language)
-        and filters.media_type in (None, document.media_type)
-        and (filters.updated_after is None or document.updated_at > filters.updated_after)
-        and (document.source_uri or "").startswith(filters.source_uri_prefix or "")
-    )

@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from app.domain.ports import Ids, Scores, Vectors
+from app.domain.ports import Ids, KeyWeights, Scores, Vectors
 
 
 class VectorOracle:
@@ -48,6 +48,17 @@ class VectorOracle:
                 ids[number, place], scores[number, place] = entry, -negative
         return ids, scores
 
+    def similarities(self, query: Vectors, ids: Ids) -> Scores:
+        wide = query.astype(np.float64)
+        products = [
+            (wide * self.vectors[entry]).sum() if entry in self.vectors else -np.inf
+            for entry in ids.tolist()
+        ]
+        return np.array(products, np.float64).astype(np.float32)
+
+    def optimise(self) -> float:
+        return 1.0
+
     def save(self, path: Path) -> None:
         with path.open("wb") as file:
             rows = np.array(list(self.vectors.values()), np.float32).reshape(-1, self.dimension)
@@ -75,24 +86,27 @@ class LexicalOracle:
     def ids(self) -> Ids:
         return np.array(sorted(self.entries), np.int64)
 
+    def frequency(self, key: str) -> int:
+        return sum(key in stream for stream in self.entries.values())
+
+    def holding(self, keys: Collection[str]) -> Ids:
+        holding = [entry for entry, stream in self.entries.items() if set(keys) <= set(stream)]
+        return np.array(sorted(holding), np.int64)
+
+    def held(self, ids: Ids, keys: Sequence[str]) -> NDArray[np.bool_]:
+        held = [[key in self.entries.get(entry, ()) for key in keys] for entry in ids.tolist()]
+        return np.array(held, np.bool_).reshape(len(ids), len(keys))
+
     def _weight(self, key: str) -> float:
-        holding = sum(key in stream for stream in self.entries.values())
+        holding = self.frequency(key)
         rarity = math.log(1 + (self.size - holding + 0.5) / (holding + 0.5))
         return rarity * (self.k1 + 1)
 
-    def best_possible(self, keys: Sequence[str]) -> float:
-        return sum(map(self._weight, keys))
+    def _weights(self, keys: KeyWeights) -> dict[str, float]:
+        return {key: weight * self._weight(key) for key, weight in keys.items()}
 
-    def score(self, keys: Sequence[str], entry: int) -> float:
-        stream = self.entries[entry]
-        frequencies = Counter(stream)
-        mean = max(sum(map(len, self.entries.values())) / self.size, 1)
-        norm = self.k1 * (1 - self.b + self.b * len(stream) / mean)
-        return sum(
-            self._weight(key) * frequencies[key] / (frequencies[key] + norm)
-            for key in keys
-            if frequencies[key]
-        )
+    def best_possible(self, keys: KeyWeights) -> float:
+        return sum(self._weights(keys).values())
 
     def add(self, ids: Ids, keys: Sequence[Sequence[str]]) -> None:
         self.entries.update(zip(ids.tolist(), map(list, keys), strict=True))
@@ -101,13 +115,18 @@ class LexicalOracle:
         for entry in ids.tolist():
             self.entries.pop(entry, None)
 
-    def search(self, keys: Sequence[str], k: int, allowed: Ids | None = None) -> tuple[Ids, Scores]:
+    def search(self, keys: KeyWeights, k: int, allowed: Ids | None = None) -> tuple[Ids, Scores]:
         permitted = self.entries.keys() if allowed is None else set(allowed.tolist())
-        scores = {
-            entry: np.float32(self.score(keys, entry))
-            for entry, stream in self.entries.items()
-            if entry in permitted and not set(keys).isdisjoint(stream)
-        }
+        weights = self._weights(keys)
+        mean = max(sum(map(len, self.entries.values())) / max(self.size, 1), 1)
+        scores = {}
+        for entry in permitted & self.entries.keys():
+            stream = self.entries[entry]
+            norm = self.k1 * (1 - self.b + self.b * len(stream) / mean)
+            held = {key: stream.count(key) for key in weights.keys() & set(stream)}
+            if held:
+                parts = (weights[key] * held[key] / (held[key] + norm) for key in held)
+                scores[entry] = np.float32(math.fsum(parts))
         best = sorted(scores, key=lambda entry: (-scores[entry], entry))[:k]
         return np.array(best, np.int64), np.array([scores[e] for e in best], np.float32)
 

@@ -25,7 +25,7 @@ def generation(tmp_path: Path) -> tuple[Path, str]:
     vectors.add(ids, np.eye(2, dtype=np.float32))
     lexical.add(ids, [["отпуск"], ["приказ", "отпуск"]])
     directory = tmp_path / "gen_1"
-    manifest = generation_files.write(directory, vectors, lexical, "embedder@1", 42)
+    manifest = generation_files.write(directory, vectors, lexical, "embedder@1", 42, 0.997)
     return directory, hashlib.sha256(manifest).hexdigest()
 
 
@@ -33,12 +33,12 @@ def test_what_is_written_is_read(generation: tuple[Path, str]) -> None:
     directory, manifest_sha256 = generation
     manifest = generation_files.verify(directory, manifest_sha256)
     assert (manifest.embedder, manifest.text) == ("embedder@1", TEXT_FINGERPRINT)
-    assert (manifest.log_number, manifest.chunks) == (42, 2)
+    assert (manifest.log_number, manifest.chunks, manifest.recall) == (42, 2, 0.997)
     vectors, lexical = FaissIndex(2, device="cpu"), Bm25Index()
     vectors.load(directory / generation_files.VECTORS)
     lexical.load(directory / generation_files.LEXICAL)
     assert vectors.search(np.eye(2, dtype=np.float32), 1)[0].tolist() == [[1], [2]]
-    assert lexical.search(["приказ"], 5)[0].tolist() == [2]
+    assert lexical.search({"приказ": 1.0}, 5)[0].tolist() == [2]
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
 
 

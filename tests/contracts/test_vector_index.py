@@ -23,7 +23,8 @@ GPUS = faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
 NewIndex = Callable[[], VectorIndex]
 ADAPTERS: dict[str, NewIndex] = {
     "oracle": lambda: VectorOracle(DIMENSION),
-    "faiss-cpu": lambda: FaissIndex(DIMENSION, device="cpu"),
+    "faiss-flat": lambda: FaissIndex(DIMENSION, device="cpu"),
+    "faiss-ivf": lambda: FaissIndex(DIMENSION, device="cpu", exact_up_to=1),
 }
 if GPUS:
     ADAPTERS["faiss-gpu"] = lambda: FaissIndex(DIMENSION, device="cuda")
@@ -79,6 +80,18 @@ class Comparison(RuleBasedStateMachine):
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found[1], expected[1])
 
+    @rule(query=st.integers(0, len(POOL) - 1), ids=SOME_IDS)
+    def compare(self, query: int, ids: list[int]) -> None:
+        asked = np.array(ids, np.int64)
+        np.testing.assert_array_equal(
+            self.index.similarities(POOL[query], asked),
+            self.oracle.similarities(POOL[query], asked),
+        )
+
+    @rule()
+    def optimise(self) -> None:
+        assert self.index.optimise() == 1.0  # so few vectors are all looked at
+
     @rule()
     def save_and_load(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -105,20 +118,6 @@ def test_it_agrees_with_the_oracle_whatever_happens(new_index: NewIndex) -> None
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Machine, settings=quick)
-
-
-@pytest.mark.parametrize("share", [1.0, 0.1, 0.01, 0.001])
-def test_a_filter_costs_no_recall(new_index: NewIndex, share: float) -> None:
-    index, oracle = new_index(), VectorOracle(DIMENSION)
-    vectors = unit_vectors(3000)
-    ids = np.random.default_rng(1).permutation(10**6)[:3000].astype(np.int64)
-    for each in (index, oracle):
-        each.add(ids, vectors)
-    allowed = np.sort(ids[: int(len(ids) * share)])
-    queries = unit_vectors(5, seed=8)
-    found, expected = index.search(queries, 10, allowed), oracle.search(queries, 10, allowed)
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_array_equal(found[1], expected[1])
 
 
 def test_shapes_and_types(new_index: NewIndex) -> None:
@@ -200,13 +199,41 @@ def test_many_threads_may_use_it(adapter: str) -> None:
     assert index.ids.tolist() == list(range(200))
 
 
-def test_faiss_refuses_a_file_of_another_kind_or_dimension(tmp_path: Path) -> None:
+@pytest.mark.parametrize("adapter", ["faiss-flat", "faiss-ivf"])
+def test_faiss_refuses_a_file_of_another_kind_or_dimension(adapter: str, tmp_path: Path) -> None:
+    index = ADAPTERS[adapter]()
+    index.add(numbers(1, 2, 3), POOL[:3])
+    index.optimise()
+    index.save(tmp_path / "right")
+    with pytest.raises(DamagedGeneration, match="8 dimensions"):
+        FaissIndex(8, device="cpu").load(tmp_path / "right")
+    with pytest.raises(DamagedGeneration, match="absent"):
+        index.load(tmp_path / "absent")
     (tmp_path / "text").write_text("no index")
     with pytest.raises(DamagedGeneration, match="text"):
-        FaissIndex(DIMENSION, device="cpu").load(tmp_path / "text")
-    FaissIndex(DIMENSION, device="cpu").save(tmp_path / "other")
-    with pytest.raises(DamagedGeneration, match="8 dimensions"):
-        FaissIndex(8, device="cpu").load(tmp_path / "other")
+        index.load(tmp_path / "text")
+    (tmp_path / "cut").write_bytes((tmp_path / "right").read_bytes()[:-100])
+    with pytest.raises(DamagedGeneration, match="cut"):
+        index.load(tmp_path / "cut")
+    assert index.ids.tolist() == [1, 2, 3]
+
+
+def test_faiss_refuses_lists_that_belong_to_other_vectors(tmp_path: Path) -> None:
+    index = ADAPTERS["faiss-ivf"]()
+    index.add(np.arange(5, dtype=np.int64), POOL)
+    index.optimise()
+    index.save(tmp_path / "right")
+    with np.load(tmp_path / "right") as file:
+        arrays = {name: file[name] for name in file.files}
+    for name, lists in (("shorter", arrays["lists"][:50]), ("noise", arrays["lists"][::-1])):
+        with (tmp_path / name).open("wb") as out:
+            np.savez(out, **arrays | {"lists": lists})
+        with pytest.raises(DamagedGeneration, match="no inverted lists"):
+            index.load(tmp_path / name)
+    with (tmp_path / "fewer").open("wb") as out:
+        np.savez(out, **arrays | {"ids": arrays["ids"][:4], "vectors": arrays["vectors"][:4]})
+    with pytest.raises(DamagedGeneration, match="5 vectors"):
+        index.load(tmp_path / "fewer")
 
 
 @pytest.mark.skipif(GPUS > 0, reason="a GPU is here")

@@ -14,9 +14,10 @@ from app.db.repositories import documents as document_rows
 from app.db.repositories.documents import DocumentView
 from app.domain.access import PUBLIC, AccessScope, Scope
 from app.domain.documents import JobState, Passage
+from app.domain.follow_ups import Asked
 from app.services.documents import Accepted, Upload
 from app.services.generations import Generations
-from app.services.retrieval import SearchMode
+from app.services.retrieval import SearchMode, SearchOptions
 from app.services.search_index import SearchIndex
 from app.wiring import Services, build_generations
 from ingestion.pipeline import Pipeline
@@ -115,7 +116,11 @@ class House:
         limit: int = 10,
     ) -> tuple[Passage, ...]:
         """Search without following first."""
-        return (await self.services.retrieval.search(scope, query, limit, mode=mode)).passages
+        return (
+            await self.services.retrieval.search(
+                scope, Asked(query), limit, SearchOptions(mode=mode)
+            )
+        ).passages
 
     async def finds(self, word: str) -> set[str]:
         """Documents that hold the word."""

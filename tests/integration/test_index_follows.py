@@ -6,9 +6,11 @@ import random
 import pytest
 from sqlalchemy import text
 
+from app.db.repositories import index as index_rows
 from app.domain.errors import FingerprintMismatch, IndexUnavailable
+from app.domain.follow_ups import Asked
 from app.engines.embedder.deterministic import HashEmbedder
-from app.services.generation_files import LEXICAL, MANIFEST, VECTORS
+from app.services.generation_files import LEXICAL, MANIFEST, VECTORS, verify
 from app.services.retrieval import SearchMode
 from app.services.search_index import SearchIndex
 from app.settings import EmbedderSettings
@@ -31,7 +33,7 @@ def test_search_before_the_index_is_loaded_is_an_error(house: House) -> None:
 
     async def ask() -> None:
         with pytest.raises(IndexUnavailable):
-            await services.retrieval.search(ADMIN, "отпуск", 5)
+            await services.retrieval.search(ADMIN, Asked("отпуск"), 5)
         await services.close()
 
     asyncio.run(ask())
@@ -84,6 +86,27 @@ async def test_missing_generation_is_rebuilt(house: House) -> None:
         path.unlink()
     folder.rmdir()
     await house.assert_index_is_sql(await fresh_index(house))
+
+
+async def test_generation_of_many_lists_tells_its_recall_and_is_followed(house: House) -> None:
+    for number in range(5):
+        await house.add(f"Документ номер {number}.")
+    given = house.services.settings
+    retrieval = given.retrieval.model_copy(update={"exact_up_to": 1})
+    settings, database = given.model_copy(update={"retrieval": retrieval}), house.services.database
+    generation_id = await build_generations(settings, database, house.services.embedder).build()
+    async with database.transaction() as session:
+        row = await index_rows.active_generation(session)
+    assert row is not None
+    assert row.generation_id == generation_id
+    manifest = verify(given.data / "generations" / row.generation_id, row.manifest_sha256)
+    assert manifest.recall == row.recall == 1.0  # so few vectors are all looked at
+
+    index = await fresh_index(house)
+    assert index.generation_id.startswith(row.generation_id)
+    await house.add(TRAVEL)
+    await index.catch_up()
+    await house.assert_index_is_sql(index)
 
 
 async def test_older_generations_are_removed_but_one(house: House) -> None:
@@ -178,7 +201,7 @@ async def test_index_that_lags_behind_never_shows_too_much(house: House) -> None
     document_id = await house.add(LEAVE)
     stale = house.services.index
     await house.services.documents.delete(ADMIN, document_id)
-    assert stale.document_count() == 1
+    assert len(stale.documents) == 1
     assert await house.search("отпуск") == ()
 
 

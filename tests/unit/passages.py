@@ -19,6 +19,8 @@ def passage(
         chunk_id=chunk_id,
         document_id=f"doc_{chunk_id}",
         version=2,
+        ordinal=chunk_id,
+        tokens=len(text) // 4,
         title=title,
         source_uri="https://wiki.example/leave",
         text=text,

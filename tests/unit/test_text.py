@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.text import guess_language, normalise, search_keys, sentences
+from app.domain.text import guess_language, search_keys, sentences
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,17 @@ from app.domain.text import guess_language, normalise, search_keys, sentences
         ("1,500,000", "1500000"),
         ("2,5", "2.5"),
         ("1 234,50", "1,234.50"),
+        ("44—ФЗ", "44-ФЗ"),
+        ("N 15/2", "№ 15/2"),
+        ("No. 15/2", "№15/2"),
+        ("п.3.2", "п. 3.2"),
+        ("15/09/2026", "15.09.2026"),
+        ("п. 3,2", "п. 3.2"),
+        ("ＡＢＣ－１２３ ﬁle", "ABC-123 file"),
+        ("café", "cafe\u0301"),
+        ("ещ\u00eb", "ещё"),  # Latin e with two dots
+        ("Windows™", "windows"),
+        ("report_2024-final.xlsx", "report_2024_final.xlsx"),
     ],
 )
 def test_spellings_that_mean_the_same_have_the_same_keys(text: str, same: str) -> None:
@@ -33,18 +44,38 @@ def test_spellings_that_mean_the_same_have_the_same_keys(text: str, same: str) -
     [
         ("44-ФЗ", {"44фз", "44", "фз"}),
         ("44ФЗ", {"44фз", "44", "фз"}),
-        ("ГОСТ Р 34.11-2012", {"гост", "р", "34.11-2012", "34", "11", "2012"}),
+        ("ГОСТ Р 34.11-2012", {"гост", "р", "34.11-2012", "34.11", "34", "11", "2012"}),
         ("№ 15/2", {"№15/2", "15/2", "15", "2"}),
         ("№15", {"№15", "15"}),
         ("ivan.petrov@kvant.ru", {"ivan.petrov@kvant.ru", "ivan", "petrov", "kvant", "ru"}),
         ("ABC-123", {"abc123", "abc", "123"}),
-        ("2.13.0", {"2.13.0", "2", "13", "0"}),
+        ("2.13.0", {"2.13.0", "2.13", "2", "13", "0"}),
         ("15.09.2026", {"2026-09-15", "15", "09", "2026"}),
         ("2026-09-15", {"2026-09-15", "15", "09", "2026"}),
         ("user_id", {"user_id", "user", "id"}),
         ("веб-сервис", {"веб", "сервис"}),
         ("SQLзапрос", {"sql", "запрос"}),
         ("1С:Предприятие", {"1c", "1", "с", "предприятие"}),
+        ("№ 44-ФЗ", {"№44фз", "44фз", "44", "фз"}),
+        ("№ документа", {"документ"}),
+        ("Р34.11-2012", {"p34.11-2012", "р", "34.11-2012", "34.11", "34", "11", "2012"}),
+        ("v2.13.0", {"v2.13.0", "v", "2.13.0", "2.13", "2", "13", "0"}),
+        ("10.12.24", {"2024-12-10", "10.12.24", "10.12", "10", "12", "24"}),
+        ("45.99.2026", {"45.99.2026", "45.99", "45", "99", "2026"}),
+        ("09/15/2026", {"2026-09-15", "09", "15", "2026"}),
+        ("15 сентября 2026", {"2026-09-15", "15", "сентябрь", "2026"}),
+        ("September 15th, 2026", {"2026-09-15", "15th", "15", "th", "septemb", "2026"}),
+        ("getUserName", {"getusernam", "get", "user", "name"}),
+        ("HTTPServer", {"httpserver", "http", "server"}),
+        ("C++", {"c++", "c"}),
+        ("C#", {"c#", "c"}),
+        ("8 (495) 123-45-67", {"4951234567", "8", "495", "123-45-67", "123", "45", "67"}),
+        ("84951234567", {"84951234567", "4951234567"}),
+        (
+            "40702 810 4 0000 0000001",
+            {"40702810400000000001", "40702", "810", "4", "0000", "0000001"},
+        ),
+        ("Т-2", {"t2", "т", "2"}),
     ],
 )
 def test_identifiers_are_kept_whole_and_in_parts(text: str, keys: set[str]) -> None:
@@ -60,18 +91,12 @@ def test_keys_keep_order_and_repetitions() -> None:
 
 
 def test_other_alphabets_are_keys_too() -> None:
-    assert search_keys("Ελλάδα café") == ["ελλάδα", "café"]
+    assert search_keys("Ελλάδα café") == ["ελλάδα", "cafe"]
 
 
 @given(st.text())
 def test_any_text_has_keys_without_white_space(text: str) -> None:
     assert all(key and len(key) <= 65 and key.split() == [key] for key in search_keys(text))
-
-
-@given(st.text())
-def test_normalising_twice_changes_nothing_more(text: str) -> None:
-    once = normalise(text)
-    assert normalise(once) == once
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from app.db.repositories import answers as answer_rows
 from app.domain.answers import AbstentionReason, AnswerStatus
 from app.domain.documents import SearchFilters
 from app.domain.errors import InvalidField, NotFound, OporaError
+from app.domain.follow_ups import Asked
 from app.services.answering import AnswerEvent, Cited, Finished, Question, Retrieved, Token
+from app.services.retrieval import SearchOptions
 from app.wiring import DEFAULT_ASSISTANT
 
 router = APIRouter(prefix="/v1", tags=["answers"])
@@ -46,10 +48,18 @@ async def search(
     """Find passages."""
     query = checked_text("query", body.query, services.settings.http.max_question_chars)
     found = await services.retrieval.search(
-        caller, query, body.limit, _filters(body.filters, body.collections), body.mode
+        caller,
+        Asked(query),
+        body.limit,
+        SearchOptions(
+            filters=_filters(body.filters, body.collections),
+            mode=body.mode,
+            prefer_recent=body.prefer_recent,
+        ),
     )
     return schemas.SearchResponse(
         passages=[schemas.Passage.of(passage) for passage in found.passages],
+        searched_for=found.query.text,
         generation_id=found.generation_id,
         timings_ms=found.timings_ms,
     )

@@ -29,6 +29,7 @@ from app.api.schemas.documents import (
     NewCollection,
     Progress,
 )
+from app.api.schemas.glossary import GlossaryEntry, GlossaryReplaced, GlossaryView
 
 __all__ = [
     "Accepted",
@@ -45,6 +46,9 @@ __all__ = [
     "DocumentChange",
     "Feedback",
     "Filters",
+    "GlossaryEntry",
+    "GlossaryReplaced",
+    "GlossaryView",
     "JobError",
     "JobView",
     "KeyView",

@@ -28,10 +28,11 @@ class SearchRequest(Body):
     limit: Annotated[int, Field(ge=1, le=100)] = 10
     filters: Filters = Filters()
     mode: SearchMode = SearchMode.HYBRID
+    prefer_recent: bool = False
 
 
 class Passage(BaseModel):
-    """A found piece of a document."""
+    """A found piece of a document; `duplicates` are other documents that say the same."""
 
     chunk_id: str
     document_id: str
@@ -46,6 +47,7 @@ class Passage(BaseModel):
     score: float
     rank: int
     found_by: list[str]
+    duplicates: list[str]
 
     @classmethod
     def of(cls, passage: documents.Passage) -> "Passage":
@@ -55,9 +57,14 @@ class Passage(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    """Passages, best first."""
+    """Passages, best first.
+
+    `searched_for` is the query as it was understood: typed in the wrong keyboard layout, it is
+    repaired.
+    """
 
     passages: list[Passage]
+    searched_for: str
     generation_id: str
     timings_ms: dict[str, float]
 

@@ -17,6 +17,7 @@ from app.db.models.documents import (
     EmbeddingModel,
     ParsedText,
 )
+from app.db.models.glossary import GlossaryRow
 from app.db.models.index import Generation, IndexLog
 from app.db.models.jobs import Job
 
@@ -35,6 +36,7 @@ __all__ = [
     "EmbeddingModel",
     "FeedbackRow",
     "Generation",
+    "GlossaryRow",
     "IndexLog",
     "Job",
     "Membership",

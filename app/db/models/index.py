@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, SmallInteger
+from sqlalchemy import ForeignKey, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, now
@@ -24,7 +24,10 @@ class IndexLog(Base):
 
 
 class Generation(Base):
-    """A saved index directory; `state` is `ready`, `active` or `retired`."""
+    """A saved index directory; `state` is `ready`, `active` or `retired`.
+
+    `recall` is recall@10 of its vectors against the exact search; 1 where the search is exact.
+    """
 
     __tablename__ = "generation"
 
@@ -35,6 +38,7 @@ class Generation(Base):
     text_fingerprint: Mapped[str]
     log_number: Mapped[int]
     chunks: Mapped[int]
+    recall: Mapped[float] = mapped_column(server_default=text("1"))
     manifest_sha256: Mapped[str]
     state: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=now)

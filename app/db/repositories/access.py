@@ -8,32 +8,41 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import new_id, now
 from app.db.models import ApiKey, AuditEvent, PrincipalRow
-from app.domain.access import Scope
+from app.db.session import Reader
+from app.domain.access import PUBLIC, AccessScope, Scope
 
-
-async def find_key(session: AsyncSession, sha256: bytes) -> ApiKey | None:
-    """The key with this digest, if it is neither expired nor revoked and its user not disabled."""
-    key = (await session.scalars(select(ApiKey).where(ApiKey.sha256 == sha256))).first()
-    if key is None or key.revoked_at is not None:
-        return None
-    if key.expires_at is not None and key.expires_at <= now():
-        return None
-    user = await session.get(PrincipalRow, f"user:{key.user_id}")
-    return None if user is None or user.disabled else key
-
-
-async def groups_of(session: AsyncSession, principal: str) -> set[str]:
-    """All groups of a principal, nested ones too."""
-    query = text(
-        """
-        WITH RECURSIVE belongs(name) AS (
-            SELECT "group" FROM membership WHERE member = :principal
-            UNION SELECT m."group" FROM membership m JOIN belongs b ON m.member = b.name
-        )
-        SELECT b.name FROM belongs b JOIN principal p ON p.principal = b.name WHERE NOT p.disabled
-        """
+_CALLER = text(
+    """
+    WITH RECURSIVE caller AS (
+        SELECT k.user_id, k.scopes
+        FROM api_key k JOIN principal p ON p.principal = 'user:' || k.user_id
+        WHERE k.sha256 = :sha256 AND k.revoked_at IS NULL AND NOT p.disabled
+              AND (k.expires_at IS NULL OR k.expires_at > :at)
+    ), belongs(name) AS (
+        SELECT m."group" FROM membership m JOIN caller c ON m.member = 'user:' || c.user_id
+        UNION SELECT m."group" FROM membership m JOIN belongs b ON m.member = b.name
     )
-    return {row[0] for row in await session.execute(query, {"principal": principal})}
+    SELECT user_id, scopes, ARRAY(
+        SELECT b.name FROM belongs b JOIN principal p ON p.principal = b.name WHERE NOT p.disabled
+    ) FROM caller
+    """
+)
+
+
+async def find_caller(connection: Reader, sha256: bytes) -> AccessScope | None:
+    """What the bearer of the key with this digest may do and read; nested groups count.
+
+    None where the key is unknown, expired or revoked, or its user disabled.
+    """
+    row = (await connection.execute(_CALLER, {"sha256": sha256, "at": now()})).first()
+    if row is None:
+        return None
+    user_id, scopes, groups = row
+    return AccessScope(
+        user_id=user_id,
+        principals=frozenset({PUBLIC, f"user:{user_id}", *groups}),
+        scopes=frozenset(map(Scope, scopes)),
+    )
 
 
 async def add_key(

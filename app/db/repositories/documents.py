@@ -22,6 +22,7 @@ from sqlalchemy.types import Text
 
 from app.db.base import now
 from app.db.models import Chunk, Collection, Document, DocumentVersion, ParsedText
+from app.db.session import Reader
 from app.domain.access import AccessScope
 from app.domain.documents import DocumentStatus, IndexedDocument, Passage
 from app.domain.errors import NotFound
@@ -169,44 +170,74 @@ async def get_version(
     return _view((await session.execute(query)).first())
 
 
+_PASSAGES = text(
+    """
+    SELECT c.chunk_id, c.document_id, c.version, c.ordinal, c.tokens, d.title, d.source_uri, c.text,
+           c.context, c.pages, c.heading_path, c.char_start, c.char_end, v.language, d.updated_at,
+           v.flags
+    FROM chunk c
+    JOIN document d ON d.document_id = c.document_id AND d.live_version = c.version
+    JOIN document_version v ON v.document_id = c.document_id AND v.version = c.version
+    WHERE c.chunk_id = ANY(:chunk_ids) AND d.deleted_at IS NULL
+          AND (:sees_all OR d.readers && CAST(:principals AS text[]))
+    """
+)
+
+
 async def load_passages(
-    session: AsyncSession, scope: AccessScope, chunk_ids: Sequence[int]
+    connection: Reader, scope: AccessScope, chunk_ids: Sequence[int]
 ) -> dict[int, Passage]:
     """Load the chunks that are live and that the caller may read, by id.
 
     This is where rights and liveness are decided, whatever an index proposed.
     """
-    query = (
-        select(Chunk, Document, DocumentVersion.language, DocumentVersion.flags)
-        .join(Document, Document.document_id == Chunk.document_id)
-        .join(
-            DocumentVersion,
-            (DocumentVersion.document_id == Chunk.document_id)
-            & (DocumentVersion.version == Chunk.version),
-        )
-        .where(
-            Chunk.chunk_id.in_(chunk_ids), Chunk.version == Document.live_version, readable(scope)
-        )
-    )
-    return {
-        chunk.chunk_id: Passage(
-            chunk_id=chunk.chunk_id,
-            document_id=document.document_id,
-            version=chunk.version,
-            title=document.title,
-            source_uri=document.source_uri,
-            text=chunk.text,
-            context=chunk.context,
-            pages=tuple(chunk.pages),
-            heading_path=tuple(chunk.heading_path),
-            char_start=chunk.char_start,
-            char_end=chunk.char_end,
-            language=language,
-            updated_at=document.updated_at,
-            superseded=SUPERSEDED in flags,
-        )
-        for chunk, document, language, flags in (await session.execute(query)).all()
+    parameters = {
+        "chunk_ids": list(chunk_ids),
+        "sees_all": scope.is_admin,
+        "principals": sorted(scope.principals),
     }
+    return {
+        row[0]: Passage(
+            chunk_id=row[0],
+            document_id=row[1],
+            version=row[2],
+            ordinal=row[3],
+            tokens=row[4],
+            title=row[5],
+            source_uri=row[6],
+            text=row[7],
+            context=row[8],
+            pages=tuple(row[9]),
+            heading_path=tuple(row[10]),
+            char_start=row[11],
+            char_end=row[12],
+            language=row[13],
+            updated_at=row[14],
+            superseded=SUPERSEDED in row[15],
+        )
+        for row in await connection.execute(_PASSAGES, parameters)
+    }
+
+
+async def load_spans(connection: Reader, spans: Sequence[tuple[str, int, int, int]]) -> list[str]:
+    """Return the parsed text at each `(document_id, version, char_start, char_end)`, in order.
+
+    For spans between chunks that `load_passages` let the caller see.
+    """
+    query = text(
+        """
+        SELECT substr(p.text, w.char_start + 1, w.char_end - w.char_start)
+        FROM unnest(CAST(:document_ids AS text[]), CAST(:versions AS bigint[]),
+                    CAST(:starts AS int[]), CAST(:ends AS int[]))
+             WITH ORDINALITY AS w (document_id, version, char_start, char_end, place)
+        JOIN parsed_text p ON p.document_id = w.document_id AND p.version = w.version
+        ORDER BY w.place
+        """
+    )
+    names = ("document_ids", "versions", "starts", "ends")
+    columns = zip(*spans, strict=True)
+    parameters = {name: list(column) for name, column in zip(names, columns, strict=True)}
+    return list((await connection.execute(query, parameters)).scalars())
 
 
 async def get_text(session: AsyncSession, document_id: str, version: int) -> str | None:
@@ -232,7 +263,7 @@ async def load_indexed(
     query = text(
         """
         SELECT d.document_id, d.collection, d.readers, v.language, v.media_type, d.updated_at,
-               d.source_uri, array_agg(c.chunk_id ORDER BY c.chunk_id)
+               d.source_uri, :superseded = ANY(v.flags), array_agg(c.chunk_id ORDER BY c.chunk_id)
         FROM document d
         JOIN document_version v ON v.document_id = d.document_id AND v.version = d.live_version
         JOIN chunk c ON c.document_id = d.document_id AND c.version = d.live_version
@@ -240,7 +271,11 @@ async def load_indexed(
         GROUP BY d.document_id, v.document_id, v.version
         """
     )
-    parameters = {"everything": document_ids is None, "ids": list(document_ids or ())}
+    parameters = {
+        "everything": document_ids is None,
+        "ids": list(document_ids or ()),
+        "superseded": SUPERSEDED,
+    }
     return {
         row[0]: IndexedDocument(
             document_id=row[0],
@@ -250,7 +285,8 @@ async def load_indexed(
             media_type=row[4],
             updated_at=row[5],
             source_uri=row[6],
-            chunk_ids=tuple(row[7]),
+            superseded=row[7],
+            chunk_ids=tuple(row[8]),
         )
         for row in await session.execute(query, parameters)
     }

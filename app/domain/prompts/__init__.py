@@ -29,3 +29,23 @@ def answer_prompt(language: str, passages: str, question: str) -> list[Message]:
         *(Message(role, text) for role, text in zip(roles, examples, strict=False)),
         Message("user", prompt("question", language).format(passages=passages, question=question)),
     ]
+
+
+def rewrite_prompt(language: str, conversation: str, question: str) -> list[Message]:
+    """The messages that ask for a follow-up as a question that stands alone."""
+    return _with_example("rewrite", language, conversation=conversation, question=question)
+
+
+def translate_prompt(language: str, question: str) -> list[Message]:
+    """The messages that ask for a question of a language in the other one, `ru` or `en`."""
+    return _with_example("translate", language, question=question)
+
+
+def _with_example(name: str, language: str, **fields: str) -> list[Message]:
+    """An instruction, one worked example and the request, as `name.language.txt` has them."""
+    *fixed, request = prompt(name, language).split("\n---\n")
+    roles = ("system", "user", "assistant")
+    return [
+        *(Message(role, text) for role, text in zip(roles, fixed, strict=True)),
+        Message("user", request.format(**fields)),
+    ]

@@ -2,7 +2,8 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,30 @@ import numpy as np
 
 from app.domain.errors import ConfigurationError
 from app.domain.ports import EmbedderFingerprint, Vectors
+from app.engines.batching import of_like_length
+from app.engines.embedder.openvino_model import Forward, NotCompiled, compile_model
 from app.engines.embedder.unit_rows import unit_rows
 
-_BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}  # with padding
+# With padding. On a CPU more gains nothing and pads more: benchmarks/embedders.py.
+_BATCH_TOKENS = {"cpu": 256, "cuda": 32768}
 _UNLIMITED = 8192  # tokens, for a model that names no limit
+_PASSAGE_PROMPTS = ("document", "passage", "corpus")  # names in use, as sentence-transformers looks
 
 
 class SentenceTransformerEmbedder:
-    """A model from a local folder or the hub: safetensors only, no code from the model's author."""
+    """A model from a local folder or the hub: safetensors only, no code from the model's author.
+
+    Its vectors are comparable whatever it runs on, so the fingerprint does not tell: those in
+    bfloat16 had a cosine of 0.9999 at least to those in float32. What else is in the batch changes
+    float32 vectors by less than 1e-6, bfloat16 ones by up to 1e-3.
+    """
 
     def __init__(
         self,
         model: str,
         revision: str = "main",
-        query_prefix: str = "",
-        passage_prefix: str = "",
+        query_prefix: str | None = None,
+        passage_prefix: str | None = None,
         device: str = "auto",
         threads: int = 1,
     ) -> None:
@@ -33,10 +43,12 @@ class SentenceTransformerEmbedder:
         Args:
             model: A folder, or the name of a model on the hub.
             revision: Branch, tag or commit on the hub; a folder's revision is its content.
-            query_prefix: Put before each question.
-            passage_prefix: Put before each passage.
-            device: `auto`, `cpu`, `cuda` or `cuda:N`.
-            threads: CPU threads of torch, for the whole process.
+            query_prefix: Put before each question; None is the model's own `query` prompt.
+            passage_prefix: Put before each passage; None is its `document` or `passage` prompt.
+            device: `cuda` or `cuda:N` in float16; `cpu` in float32; `openvino`, on the CPU too, in
+                bfloat16 where the processor has it; `auto` takes the first that is there of `cuda`,
+                `openvino` and `cpu`.
+            threads: CPU threads of torch, for the whole process, and of OpenVINO.
         """
         self._name = model
         self._revision = revision
@@ -47,6 +59,7 @@ class SentenceTransformerEmbedder:
         # The tokenizer keeps its settings in itself and breaks when two threads use it.
         self._lock = threading.RLock()
         self._model: Any = None
+        self._forward: Forward | None = None
         self._fingerprint: EmbedderFingerprint | None = None
 
     @property
@@ -81,23 +94,29 @@ class SentenceTransformerEmbedder:
                 ) from error
             torch.set_num_threads(self._threads)
             if self._device == "auto":
-                self._device = "cuda" if torch.cuda.is_available() else "cpu"
+                self._device = _best_device(torch)
             folder = Path(self._name).expanduser()
             local = folder.is_dir()
+            on_gpu = self._device.startswith("cuda")
             try:
                 model = sentence_transformers.SentenceTransformer(
                     str(folder) if local else self._name,
                     revision=None if local else self._revision,
-                    device=self._device,
+                    device=self._device if on_gpu else "cpu",
                     local_files_only=local,
                     trust_remote_code=False,
-                    model_kwargs={"use_safetensors": True, "dtype": self._dtype(torch)},
+                    model_kwargs={
+                        "use_safetensors": True,
+                        "dtype": torch.float16 if on_gpu else torch.float32,
+                    },
                 )
             except (OSError, ValueError, RuntimeError) as error:
                 raise ConfigurationError(
                     f"the embedding model {self._name!r} cannot be loaded on {self._device!r}: "
                     f"{error}"
                 ) from error
+            self._query_prefix = _prompt(self._query_prefix, model, ("query",))
+            self._passage_prefix = _prompt(self._passage_prefix, model, _PASSAGE_PROMPTS)
             self._fingerprint = EmbedderFingerprint(
                 model=folder.name if local else self._name,
                 revision=content_hash(folder) if local else self._commit_of(model),
@@ -106,10 +125,29 @@ class SentenceTransformerEmbedder:
                 query_prefix=self._query_prefix,
                 passage_prefix=self._passage_prefix,
             )
+            self._forward = self._forward_of(model, torch)
             self._model = model
 
-    def _dtype(self, torch: Any) -> Any:
-        return torch.float16 if self._device.startswith("cuda") else torch.float32
+    def _forward_of(self, model: Any, torch: Any) -> Forward:
+        """The way from the model's inputs to its vectors: compiled, or torch without `encode`."""
+        if self._device == "openvino":
+            try:
+                return compile_model(model, self._threads)
+            except (ImportError, NotCompiled) as error:
+                raise ConfigurationError(
+                    f"OpenVINO cannot run {self._name!r}; set OPORA_EMBEDDER__DEVICE=cpu: {error}"
+                ) from error
+        model.eval()
+
+        def forward(features: Any) -> Any:
+            with torch.inference_mode():
+                moved = {
+                    name: value.to(model.device) if torch.is_tensor(value) else value
+                    for name, value in features.items()
+                }
+                return model(moved)["sentence_embedding"].float().cpu().numpy()
+
+        return forward
 
     def _commit_of(self, model: Any) -> str:
         """The commit that a branch stood for when the model was loaded."""
@@ -128,38 +166,40 @@ class SentenceTransformerEmbedder:
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Return float32 (n, dim), rows L2-normalised."""
-        return self._embed([self._query_prefix + text for text in texts])
+        return self._embed(self.fingerprint.query_prefix, texts)
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """Return float32 (n, dim), rows L2-normalised."""
-        return self._embed([self._passage_prefix + text for text in texts])
+        return self._embed(self.fingerprint.passage_prefix, texts)
 
-    def _embed(self, texts: list[str]) -> Vectors:
-        rows = np.empty((len(texts), self.fingerprint.dimension), np.float32)
-        for places in self._batches(texts):
+    def _embed(self, prefix: str, texts: Sequence[str]) -> Vectors:
+        self.load()
+        assert self._forward is not None
+        whole = [prefix + text for text in texts]
+        rows = np.empty((len(whole), self.fingerprint.dimension), np.float32)
+        if not whole:
+            return rows
+        with self._lock:
+            lengths = [min(length, self.max_tokens) for length in self._lengths(whole)]
+        budget = _BATCH_TOKENS["cuda" if self._device.startswith("cuda") else "cpu"]
+        for places in of_like_length(lengths, budget):
             with self._lock:
-                rows[places] = self._model.encode(
-                    [texts[place] for place in places],
-                    prompt="",  # the model's own default prompts are not ours
-                    batch_size=len(places),
-                    show_progress_bar=False,
-                )
+                features = self._model.preprocess([whole[place] for place in places])
+                rows[places] = self._forward(features)
         return unit_rows(rows)
 
-    def _batches(self, texts: list[str]) -> Iterator[list[int]]:
-        """Yield places of texts of like length, so many that their padded tokens fit the budget."""
-        if not texts:
-            return
-        with self._lock:
-            lengths = [min(length, self.max_tokens) for length in self._lengths(texts)]
-        budget = _BATCH_TOKENS["cuda" if self._device.startswith("cuda") else "cpu"]
-        batch: list[int] = []
-        for place in sorted(range(len(texts)), key=lengths.__getitem__):
-            if batch and (len(batch) + 1) * lengths[place] > budget:
-                yield batch
-                batch = []
-            batch.append(place)
-        yield batch
+
+def _best_device(torch: Any) -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "openvino" if find_spec("openvino") else "cpu"
+
+
+def _prompt(setting: str | None, model: Any, names: Sequence[str]) -> str:
+    """The configured prefix, else the model's own prompt of the first name that has one."""
+    if setting is not None:
+        return setting
+    return next((prompt for name in names if (prompt := model.prompts.get(name))), "")
 
 
 def content_hash(folder: Path) -> str:

@@ -22,7 +22,8 @@ TUNING = {
     # default of 2048 tokens only after the whole prompt. Reading is as fast.
     "n_batch": 256,
     "n_ubatch": 256,
-    # Prompt caches of answers that are over; llama.cpp's own limit is 8192, more than a laptop has.
+    # Prompts that were read before: without them a rewriting or a translation in between costs the
+    # next answer its fixed start. llama.cpp's own limit is 8192, more than a laptop has.
     "cache_ram_mib": 512,
     # Errors only: at the default level each answer writes 30 lines.
     "verbosity": 1,

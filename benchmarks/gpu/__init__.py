@@ -1,0 +1,1 @@
+"""Measurements that need a GPU; each says so and ends where there is none."""
