@@ -26,7 +26,7 @@ from rich.table import Table
 from app.cli.throwaway import CutDocument, cut
 from app.domain.errors import DocumentRejected
 from app.domain.ports import Embedder, Ids, Vectors
-from app.domain.text import search_keys
+from app.domain.text import index_keys, search_keys, with_beginnings
 from app.engines.lexical.bm25 import Bm25Index
 from app.quality.datasets import Dataset, read_dataset
 from app.quality.metrics import DEPTH, Values, interval, per_question
@@ -143,7 +143,7 @@ def prepare(
     passages = _kept(vectors, name, texts, embedder.embed_passages)
     questions = _kept(vectors, f"{name} questions", asked, embedder.embed_queries)
     lexical = Bm25Index()
-    lexical.add(np.arange(len(texts)), [search_keys(text) for text in texts])
+    lexical.add(np.arange(len(texts)), [index_keys(text) for text in texts])
     candidates = [
         _candidates(lexical, question, passages @ vector)
         for question, vector in zip(asked, questions, strict=True)
@@ -162,7 +162,7 @@ def _cut_all(dataset: Dataset, embedder: Embedder, limits: IngestionSettings) ->
 
 
 def _candidates(lexical: Bm25Index, question: str, cosines: Vectors) -> Candidates:
-    keys = Counter(search_keys(question))
+    keys = with_beginnings(Counter(search_keys(question)))
     dense = np.argsort(-cosines, kind="stable")[:CANDIDATES]
     found, scores = lexical.search(keys, CANDIDATES)
     chunks = np.union1d(dense, found)

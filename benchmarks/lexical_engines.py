@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from app.domain.ports import Ids, KeyWeights
-from app.domain.text import search_keys, sentences
+from app.domain.text import index_keys, search_keys, sentences, with_beginnings
 from app.engines.lexical.bm25 import Bm25Index
 
 CORPORA = ("mtrag_en", "handbook_sourcegraph_en", "danetqa_ru", "b24docs_ru", "xquad_ru")
@@ -134,7 +134,7 @@ def chunks_of(data: Path) -> Iterator[str]:
 
 def key_streams(data: Path, count: int) -> list[list[str]]:
     """Return so many key streams; where the corpora are too small, of shuffled mixtures of two."""
-    streams = [keys for chunk in chunks_of(data) if (keys := search_keys(chunk))]
+    streams = [keys for chunk in chunks_of(data) if (keys := index_keys(chunk))]
     rng = np.random.default_rng(SEED)
     rng.shuffle(streams)
     real = len(streams)
@@ -201,7 +201,7 @@ def measure(name: str, streams: list[list[str]], questions: dict[str, list[str]]
     for language, texts in questions.items():
         row[f"{language}: keys, words new, ms"] = cost(search_keys, texts)
         row[f"{language}: keys, words known, ms"] = cost(search_keys, texts)
-        asked[language] = [Counter(search_keys(text)) for text in texts]
+        asked[language] = [with_beginnings(Counter(search_keys(text))) for text in texts]
         for label, allowed in filters.items():
             search = partial(engine.search, k=TOP, allowed=allowed)
             search(asked[language][0])  # a filter comes many times, so its first time is apart

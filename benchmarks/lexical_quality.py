@@ -21,7 +21,7 @@ import numpy as np
 from app.domain.documents import index_text
 from app.domain.layout import LATIN_LAYOUT, RUSSIAN_LAYOUT
 from app.domain.query import read_query
-from app.domain.text import TEXT_FINGERPRINT, search_keys, sentences
+from app.domain.text import TEXT_FINGERPRINT, index_keys, sentences, with_beginnings
 from app.engines.lexical.bm25 import Bm25Index
 
 SETS = ("xquad_ru", "xquad_en")
@@ -84,11 +84,11 @@ def read_sentences(folder: Path) -> tuple[list[str], list[Question]]:
 def recall_at_1(texts: list[str], questions: list[Question], change: Change | None = None) -> float:
     """Return the share of questions, in percent, whose first hit is right."""
     index = Bm25Index()
-    index.add(np.arange(len(texts), dtype=np.int64), [search_keys(text) for text in texts])
+    index.add(np.arange(len(texts), dtype=np.int64), [index_keys(text) for text in texts])
     found = 0
     for question in questions:
         query = read_query(change(question.text) if change else question.text, index.frequency)
-        ids, _ = index.search(query.weights, 1)
+        ids, _ = index.search(with_beginnings(query.weights), 1)
         found += bool(question.right.intersection(ids.tolist()))
     return 100 * found / len(questions)
 

@@ -25,7 +25,7 @@ import numpy as np
 from app.domain.follow_ups import Asked, Turn, in_context, leans
 from app.domain.fusion import fuse
 from app.domain.ports import KeyWeights, Scores
-from app.domain.text import search_keys
+from app.domain.text import index_keys, search_keys, with_beginnings
 from app.engines.embedder.universal import UniversalSentenceEncoder
 from app.engines.lexical.bm25 import Bm25Index
 from app.engines.llm.openai_client import OpenAiChatModel
@@ -52,11 +52,11 @@ class Corpus:
         self._embedder = embedder
         self._vectors = embedder.embed_passages(texts)
         self._index = Bm25Index()
-        self._index.add(np.arange(len(texts)), [search_keys(text) for text in texts])
+        self._index.add(np.arange(len(texts)), [index_keys(text) for text in texts])
 
     def lexical(self, keys: KeyWeights) -> dict[int, float]:
         """The best documents by BM25."""
-        ids, scores = self._index.search(keys, CANDIDATES)
+        ids, scores = self._index.search(with_beginnings(keys), CANDIDATES)
         return dict(zip(ids.tolist(), scores.tolist(), strict=True))
 
     def rankings(self, text: str, keys: KeyWeights) -> dict[str, list[str]]:
@@ -64,7 +64,7 @@ class Corpus:
         similarity = self._vectors @ self._embedder.embed_queries([text])[0]
         dense, lexical = best_of(similarity), self.lexical(keys)
         cosines = {document: float(similarity[document]) for document in lexical}
-        best = self._index.best_possible(keys)
+        best = self._index.best_possible(with_beginnings(keys))
         ways = {
             "dense": fuse(dense, {}, {}, best, 1.0),
             "lexical": fuse({}, lexical, {}, best, 0.0),

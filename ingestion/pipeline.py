@@ -5,6 +5,7 @@ import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from sqlalchemy import delete, insert
@@ -182,7 +183,10 @@ async def publish(
     chunk_ids = (
         await session.scalars(
             insert(Chunk).returning(Chunk.chunk_id, sort_by_parameter_order=True),
-            [_chunk_row(identity, draft) for draft in drafts],
+            [
+                _chunk_row(identity, draft, _gap(parsed.text, draft, following))
+                for draft, following in zip_longest(drafts, drafts[1:])
+            ],
         )
     ).all()
     model_id = await index_rows.embedding_model_id(session, fingerprint)
@@ -208,7 +212,17 @@ def _flags(parsed: ParsedDocument) -> list[str]:
     return [*parsed.flags, *([SUPERSEDED] if is_superseded(parsed.text) else [])]
 
 
-def _chunk_row(identity: dict[str, object], draft: ChunkDraft) -> dict[str, object]:
+def _gap(text: str, draft: ChunkDraft, following: ChunkDraft | None) -> str | None:
+    """The text between two chunks, if it is no more than white space."""
+    if following is None or following.char_start < draft.char_end:
+        return None
+    between = text[draft.char_end : following.char_start]
+    return None if between.strip() else between
+
+
+def _chunk_row(
+    identity: dict[str, object], draft: ChunkDraft, gap: str | None
+) -> dict[str, object]:
     content = index_text("", draft.heading_path, draft.context, draft.text)
     return {
         **identity,
@@ -220,5 +234,6 @@ def _chunk_row(identity: dict[str, object], draft: ChunkDraft) -> dict[str, obje
         "heading_path": list(draft.heading_path),
         "pages": list(draft.pages),
         "tokens": draft.tokens,
+        "gap": gap,
         "content_sha256": hashlib.sha256(content.encode()).digest(),
     }

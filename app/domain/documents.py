@@ -106,6 +106,7 @@ class Passage:
     Neighbours that were found too may be joined to it; `chunk_id` and `ordinal` are then those of
     the best one. `similarity` is the cosine to the question, 0 when the dense leg did not find it;
     `coverage` in [0, 1] is the share of the question's keys that it holds, rare keys weighing more.
+    `gap` is the white space up to the next chunk, None where none follows at once.
     `duplicates` are other readable documents that say the same in nearly the same words.
     """
 
@@ -114,6 +115,7 @@ class Passage:
     version: int
     ordinal: int
     tokens: int
+    gap: str | None
     title: str
     source_uri: str | None
     text: str

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+_BOTH, _DENSE, _LEXICAL = ("dense", "lexical"), ("dense",), ("lexical",)
+
 
 @dataclass(frozen=True, slots=True)
 class Fused:
@@ -40,21 +42,15 @@ def fuse(
         Hits with scores in [0, 1].
     """
     similarity = {**cosines, **dense}
+    lexical_weight = (1 - dense_weight) / best_possible if best_possible else 0.0
     fused = []
     for chunk_id in dense.keys() | lexical.keys():
         near, worded = similarity.get(chunk_id, 0.0), lexical.get(chunk_id, 0.0)
-        share = worded / best_possible if best_possible else 0.0
-        fused.append(
-            Fused(
-                chunk_id=chunk_id,
-                score=dense_weight * max(near, 0.0) + (1 - dense_weight) * share,
-                dense=near,
-                lexical=worded,
-                found_by=tuple(
-                    name
-                    for name, leg in (("dense", dense), ("lexical", lexical))
-                    if chunk_id in leg
-                ),
-            )
+        score = dense_weight * max(near, 0.0) + lexical_weight * worded
+        found_by = (
+            _BOTH
+            if chunk_id in dense and chunk_id in lexical
+            else (_DENSE if chunk_id in dense else _LEXICAL)
         )
+        fused.append(Fused(chunk_id, score, near, worded, found_by))
     return sorted(fused, key=lambda hit: (-hit.score, hit.chunk_id))

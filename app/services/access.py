@@ -80,11 +80,14 @@ class Access:
         """
         kept = data / "admin.key"
         key = wanted or _read(kept)
-        async with self._database.transaction() as session:
-            if key is not None and await access_rows.find_caller(session, digest(key)):
-                return key
-            if key is None and await access_rows.has_admin_key(session):
-                return None
+        if key is not None:
+            async with self._database.reading() as connection:
+                if await access_rows.find_caller(connection, digest(key)):
+                    return key
+        else:
+            async with self._database.transaction() as session:
+                if await access_rows.has_admin_key(session):
+                    return None
         _, key = await self.create_key("system", ADMIN_USER, list(Scope), key=key)
         if wanted is None:
             _keep(kept, key)

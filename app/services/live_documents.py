@@ -120,10 +120,8 @@ class LiveDocuments:
             if not len(ids):
                 return [None] * len(wanted)
             places = np.searchsorted(ids, wanted).clip(max=len(ids) - 1)
-            return [
-                self._documents[slots[place]] if ids[place] == chunk_id else None
-                for place, chunk_id in zip(places, wanted, strict=True)
-            ]
+            found = np.where(ids[places] == wanted, slots[places], -1)
+            return [self._documents[slot] if slot >= 0 else None for slot in found.tolist()]
 
     def allowed(self, scope: AccessScope, filters: SearchFilters) -> Ids | None:
         """Sorted chunk ids that the caller may be shown, None when that is all of them.

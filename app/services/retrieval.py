@@ -19,19 +19,26 @@ from app.domain.documents import Passage, SearchFilters, index_text
 from app.domain.errors import IndexUnavailable, RerankerUnavailable
 from app.domain.follow_ups import Asked
 from app.domain.fusion import Fused, fuse
-from app.domain.passages import Run, collapse_duplicates, holds_phrase, joined, neighbour_runs
+from app.domain.passages import (
+    best_of,
+    collapse_duplicates,
+    holds_phrase,
+    joined,
+    neighbour_runs,
+)
 from app.domain.ports import Embedder, Ids, Reranker, Scores, Vectors
 from app.domain.query import Expand, SearchQuery, read_query
-from app.domain.text import FUNCTION_KEYS, QUESTION_KEYS, search_keys
+from app.domain.text import FUNCTION_KEYS, QUESTION_KEYS, search_keys, with_beginnings
 from app.domain.validity import asks_about_the_past
 from app.services.batching import Batcher
+from app.services.query_vectors import QueryVectors
 from app.services.search_index import Legs, SearchIndex
 from app.settings import RerankerSettings, RetrievalSettings
 from app.telemetry import get_logger, observe_stage, stage
 
 log = get_logger(__name__)
 
-_LOOK_AHEAD = 3  # passages loaded for each one wanted: some are joined, some are copies
+_LOOK_AHEAD = 2  # passages loaded for each one wanted: some are joined, some are copies
 
 
 class SearchMode(StrEnum):
@@ -103,13 +110,13 @@ class Retrieval:
     ) -> None:
         self._database = database
         self._index = index
-        self._embedder = embedder
+        # Each mode has its own, so that lexical search works while an embeddings server is down.
+        self._batchers = {mode: Batcher(f"search-{mode}", self._find) for mode in SearchMode}
+        self._vectors = {mode: QueryVectors(embedder) for mode in SearchMode}
         self._settings = settings
         self._reranker = reranker
         self._reranker_settings = reranker_settings
         self._expand = expand
-        # Each mode has its own, so that lexical search works while an embeddings server is down.
-        self._batchers = {mode: Batcher(f"search-{mode}", self._find) for mode in SearchMode}
 
     async def search(
         self,
@@ -135,14 +142,16 @@ class Retrieval:
         timings_ms |= found.timings_ms
         query, hits = found.query, found.hits
         readings = [query.text, asked.translated] if asked.translated else [query.text]
-        first = max(_LOOK_AHEAD * limit, self._reranker_settings.candidates)
+        reads = self._reranker_settings.candidates if self._reranker and options.rerank else 0
+        first = max(_LOOK_AHEAD * limit, reads)
         for count in (len(hits) if query.phrases else first, len(hits)):
             loaded = await self._load(scope, hits[:count], timings_ms)
             if self._reranker and options.rerank:
                 loaded = await self._rerank(self._reranker, query.text, loaded, timings_ms)
             if query.phrases:
                 loaded = await asyncio.to_thread(_lift_phrases, query.phrases, loaded)
-            passages = await self._shape(readings, loaded, limit, timings_ms)
+            with stage("rank", timings_ms):
+                passages = await asyncio.to_thread(self._shape, readings, loaded, limit)
             if len(passages) == limit or count >= len(hits):
                 break
         return SearchResult(passages, query, generation_id, timings_ms)
@@ -176,7 +185,7 @@ class Retrieval:
             ]
             clock.lap("search_lexical")
         if mode is not SearchMode.LEXICAL:
-            vectors = self._embedder.embed_queries([query.text for query in queries])
+            vectors = self._vectors[mode].embed([query.text for query in queries])
             clock.lap("embed_query")
             dense = _dense(legs, vectors, [search.k for search in searches], allowed)
             cosines = [
@@ -201,7 +210,11 @@ class Retrieval:
         weights = dict(asked.earlier_keys)
         for key, weight in (*query.weights.items(), *translated.items()):
             weights[key] = max(weights.get(key, 0.0), weight)
-        return replace(query, text=f"{asked.leans_on} {query.text}".lstrip(), weights=weights)
+        return replace(
+            query,
+            text=f"{asked.leans_on} {query.text}".lstrip(),
+            weights=with_beginnings(weights),
+        )
 
     def _order(
         self, hits: Sequence[Fused], query: SearchQuery, options: SearchOptions
@@ -219,19 +232,7 @@ class Retrieval:
         """Load what the hits stand for, as far as the caller may still read it."""
         with stage("hydrate", timings_ms):
             async with self._database.reading() as connection:
-                found = await document_rows.load_passages(
-                    connection, scope, [hit.chunk_id for hit in hits]
-                )
-        return [
-            replace(
-                found[hit.chunk_id],
-                score=hit.score,
-                found_by=hit.found_by,
-                similarity=hit.dense,
-            )
-            for hit in hits
-            if hit.chunk_id in found
-        ]
+                return await document_rows.load_passages(connection, scope, hits)
 
     async def _rerank(
         self,
@@ -255,48 +256,21 @@ class Retrieval:
             return passages
         return _reordered(passages, scores)
 
-    async def _shape(
-        self,
-        readings: Sequence[str],
-        passages: list[Passage],
-        limit: int,
-        timings_ms: dict[str, float],
+    def _shape(
+        self, readings: Sequence[str], loaded: Sequence[Passage], limit: int
     ) -> tuple[Passage, ...]:
-        """Join neighbours, collapse copies, and number what remains."""
-        with stage("rank", timings_ms):
-            runs = neighbour_runs(passages, self._settings.joined_tokens)[: _LOOK_AHEAD * limit]
-            joined_texts = iter(await self._texts([run for run in runs if len(run) > 1]))
-            whole = [run[0] if len(run) == 1 else joined(run, next(joined_texts)) for run in runs]
-            return await asyncio.to_thread(self._finish, readings, runs, whole, limit)
+        """Join neighbours, collapse copies, and measure how much of the question's words they hold.
 
-    async def _texts(self, runs: Sequence[Run]) -> list[str]:
-        """The parsed text of each run, from its first to its last character."""
-        if not runs:
-            return []
-        async with self._database.reading() as connection:
-            return await document_rows.load_spans(
-                connection,
-                [
-                    (run[0].document_id, run[0].version, run[0].char_start, run[-1].char_end)
-                    for run in runs
-                ],
-            )
-
-    def _finish(
-        self, readings: Sequence[str], runs: Sequence[Run], passages: Sequence[Passage], limit: int
-    ) -> tuple[Passage, ...]:
-        """Collapse copies, keep the best and measure how much of the question's words they hold.
-
-        `passages` are the runs' own; `readings` the question in each language that was searched.
+        `readings` are the question in each language that was searched for.
         """
         legs = self._index.legs
         assert legs is not None
-        chunks_of = {
-            passage.chunk_id: [chunk.chunk_id for chunk in run]
-            for passage, run in zip(passages, runs, strict=True)
+        runs = {
+            best_of(run).chunk_id: run
+            for run in neighbour_runs(loaded, self._settings.joined_tokens)
         }
-        kept = collapse_duplicates(passages)[:limit]
-        chunks = [chunks_of[passage.chunk_id] for passage in kept]
+        kept = collapse_duplicates(map(joined, runs.values()), limit)
+        chunks = [[chunk.chunk_id for chunk in runs[passage.chunk_id]] for passage in kept]
         coverages = [_coverages(legs, reading, chunks) for reading in readings]
         return tuple(
             replace(passage, rank=rank, score=round(passage.score, 6), coverage=max(shares))

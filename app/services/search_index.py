@@ -13,7 +13,7 @@ from app.db.session import Database
 from app.domain.documents import IndexedDocument
 from app.domain.errors import DatabaseUnavailable, FingerprintMismatch
 from app.domain.ports import EmbedderFingerprint, Ids, LexicalIndex, VectorIndex, Vectors
-from app.domain.text import search_keys
+from app.domain.text import index_keys
 from app.services.live_documents import LiveDocuments
 from app.telemetry import INDEX_CHUNKS, INDEX_LOG, get_logger
 
@@ -154,7 +154,7 @@ class SearchIndex:
 
 
 def _add(legs: Legs, ids: Ids, texts: list[str], vectors: Vectors) -> None:
-    legs.lexical.add(ids, [search_keys(text) for text in texts])
+    legs.lexical.add(ids, [index_keys(text) for text in texts])
     legs.vectors.add(ids, vectors)
 
 

@@ -20,7 +20,7 @@ from benchmarks.retrieval.stages import Timings
 
 MOST_REAL = 20_000
 PEERS_SIZE = Size(20_000, most_real=4_000)  # their model costs 6 times the default one's CPU
-PEERS = {"langchain": "LangChain, FAISS + BM25", "txtai": "txtai, hybrid"}
+PEERS = {"langchain": "LangChain, FAISS + BM25", "txtai": "txtai"}
 OWN = "Opora, the peers' model"
 
 
@@ -79,7 +79,7 @@ def beside_peers(bench: Bench, questions: list[list[str]]) -> list[Cost]:
 def both_modes(target: Target, questions: list[list[str]]) -> list[Cost]:
     """Hybrid search at each concurrency, and dense search alone at the highest."""
     costs = at_each_concurrency(target, questions)
-    dense = replace(target, name=f"{target.name}, dense alone", mode="dense")
+    dense = replace(target, mode="dense")
     return [*costs, ask(dense, questions[-1], CONCURRENCY[-1])]
 
 

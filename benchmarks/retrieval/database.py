@@ -177,6 +177,7 @@ def _rows(
                     "heading_path": [],
                     "pages": [],
                     "tokens": len(chunk) // 4,
+                    "gap": None,
                     "content_sha256": hashlib.sha256(chunk.encode()).digest(),
                 }
             )

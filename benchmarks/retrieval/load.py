@@ -31,6 +31,7 @@ class Cost:
     """CPU milliseconds of a query by process; wall figures are None on a machine too busy."""
 
     name: str
+    mode: str
     concurrency: int
     cpu_ms: Mapping[str, float]
     per_cpu_s: float
@@ -60,6 +61,7 @@ def measure(target: Target, questions: Sequence[str], concurrency: int) -> Cost:
     quiet = load <= (os.cpu_count() or 1)
     return Cost(
         name=target.name,
+        mode=target.mode,
         concurrency=concurrency,
         cpu_ms=cpu_ms,
         per_cpu_s=1000 / sum(cpu_ms.values()),

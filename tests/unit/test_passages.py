@@ -17,7 +17,8 @@ def chunks(*scores: float) -> list[Passage]:
     found, start = [], 0
     for ordinal, (text, score) in enumerate(zip(TEXT.split("\n\n"), scores, strict=True)):
         whole = passage(text, chunk_id=ordinal + 10, char_start=start, score=score)
-        found.append(replace(whole, document_id="doc_1", ordinal=ordinal, tokens=10))
+        whole = replace(whole, document_id="doc_1", ordinal=ordinal, tokens=10, gap="\n\n")
+        found.append(whole)
         start += len(text) + 2
     return sorted(found, key=lambda p: -p.score)
 
@@ -26,7 +27,7 @@ def test_found_neighbours_are_joined_around_the_best() -> None:
     (run,) = neighbour_runs(chunks(0.2, 0.9, 0.5), budget_tokens=30)
     assert [p.ordinal for p in run] == [0, 1, 2]
     assert best_of(run).ordinal == 1
-    whole = joined(run, TEXT)
+    whole = joined(run)
     assert (whole.text, whole.char_start, whole.char_end) == (TEXT, 0, len(TEXT))
     assert (whole.chunk_id, whole.score, whole.tokens) == (11, 0.9, 30)
 
@@ -34,6 +35,11 @@ def test_found_neighbours_are_joined_around_the_best() -> None:
 def test_the_better_neighbour_comes_first_and_the_budget_holds() -> None:
     runs = neighbour_runs(chunks(0.2, 0.9, 0.5), budget_tokens=29)
     assert [[p.ordinal for p in run] for run in runs] == [[1, 2], [0]]
+
+
+def test_without_a_known_gap_nothing_is_joined() -> None:
+    apart = [replace(passage, gap=None) for passage in chunks(0.2, 0.9, 0.5)]
+    assert len(neighbour_runs(apart, budget_tokens=1000)) == 3
 
 
 def test_no_budget_joins_nothing() -> None:
@@ -66,7 +72,7 @@ SENTENCE = (
 
 def test_a_copy_is_named_at_the_better_one() -> None:
     best, copy = passage(SENTENCE + " отпуска.", 1), passage(SENTENCE.upper() + " отпуска!", 2)
-    (kept,) = collapse_duplicates([best, copy])
+    (kept,) = collapse_duplicates([best, copy], limit=10)
     assert (kept.chunk_id, kept.duplicates) == (1, ("doc_2",))
 
 
@@ -79,12 +85,12 @@ def test_a_copy_is_named_at_the_better_one() -> None:
     ],
 )
 def test_what_differs_in_a_number_or_a_negation_is_no_copy(one: str, other: str) -> None:
-    assert len(collapse_duplicates([passage(one, 1), passage(other, 2)])) == 2
+    assert len(collapse_duplicates([passage(one, 1), passage(other, 2)], limit=10)) == 2
 
 
 def test_repetition_inside_a_document_is_left_alone() -> None:
     twice = [replace(passage(SENTENCE, number), document_id="doc") for number in (1, 2)]
-    assert len(collapse_duplicates(twice)) == 2
+    assert len(collapse_duplicates(twice, limit=10)) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.text import guess_language, search_keys, sentences
+from app.domain.text import (
+    guess_language,
+    index_keys,
+    search_keys,
+    sentences,
+    with_beginnings,
+)
 
 
 @pytest.mark.parametrize(
@@ -173,3 +179,11 @@ def test_sentences_cover_all_but_white_space_in_order(text: str) -> None:
         assert text[start:end] == text[start:end].strip() != ""
         position = end
     assert not text[position:].strip()
+
+
+def test_beginnings_link_related_words_and_count_little() -> None:
+    keys = index_keys("Отпускные за 28 дней, VPN")
+    assert "отпус…" in keys
+    assert not any(key.startswith(("28…", "vpn…")) for key in keys)
+    weights = with_beginnings({"отпуск": 2.0, "vpn": 1.0, "12345": 1.0})
+    assert weights == {"отпуск": 2.0, "vpn": 1.0, "12345": 1.0, "отпус…": pytest.approx(0.4)}

@@ -88,7 +88,10 @@ class ParsedText(Base):
 
 
 class Chunk(Base):
-    """A span of a version's parsed text; only chunks of live versions are searched."""
+    """A span of a version's parsed text; only chunks of live versions are searched.
+
+    `gap` is the white space up to the next chunk; None where there is no next one right after it.
+    """
 
     __tablename__ = "chunk"
     __table_args__ = (
@@ -111,6 +114,7 @@ class Chunk(Base):
     heading_path: Mapped[list[str]]
     pages: Mapped[list[int]]
     tokens: Mapped[int]
+    gap: Mapped[str | None]
     content_sha256: Mapped[bytes] = mapped_column(LargeBinary)
 
 

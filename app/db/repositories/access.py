@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,13 +11,12 @@ from app.db.models import ApiKey, AuditEvent, PrincipalRow
 from app.db.session import Reader
 from app.domain.access import PUBLIC, AccessScope, Scope
 
-_CALLER = text(
-    """
+_CALLER = """
     WITH RECURSIVE caller AS (
         SELECT k.user_id, k.scopes
         FROM api_key k JOIN principal p ON p.principal = 'user:' || k.user_id
-        WHERE k.sha256 = :sha256 AND k.revoked_at IS NULL AND NOT p.disabled
-              AND (k.expires_at IS NULL OR k.expires_at > :at)
+        WHERE k.sha256 = %(sha256)s AND k.revoked_at IS NULL AND NOT p.disabled
+              AND (k.expires_at IS NULL OR k.expires_at > %(at)s)
     ), belongs(name) AS (
         SELECT m."group" FROM membership m JOIN caller c ON m.member = 'user:' || c.user_id
         UNION SELECT m."group" FROM membership m JOIN belongs b ON m.member = b.name
@@ -26,7 +25,6 @@ _CALLER = text(
         SELECT b.name FROM belongs b JOIN principal p ON p.principal = b.name WHERE NOT p.disabled
     ) FROM caller
     """
-)
 
 
 async def find_caller(connection: Reader, sha256: bytes) -> AccessScope | None:
@@ -34,7 +32,8 @@ async def find_caller(connection: Reader, sha256: bytes) -> AccessScope | None:
 
     None where the key is unknown, expired or revoked, or its user disabled.
     """
-    row = (await connection.execute(_CALLER, {"sha256": sha256, "at": now()})).first()
+    cursor = await connection.execute(_CALLER, {"sha256": sha256, "at": now()})
+    row = await cursor.fetchone()
     if row is None:
         return None
     user_id, scopes, groups = row

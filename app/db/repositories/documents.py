@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from psycopg.rows import TupleRow
 from sqlalchemy import (
     ColumnElement,
     Row,
@@ -26,6 +27,7 @@ from app.db.session import Reader
 from app.domain.access import AccessScope
 from app.domain.documents import DocumentStatus, IndexedDocument, Passage
 from app.domain.errors import NotFound
+from app.domain.fusion import Fused
 from app.domain.validity import SUPERSEDED
 
 
@@ -170,74 +172,59 @@ async def get_version(
     return _view((await session.execute(query)).first())
 
 
-_PASSAGES = text(
-    """
+_PASSAGES = """
     SELECT c.chunk_id, c.document_id, c.version, c.ordinal, c.tokens, d.title, d.source_uri, c.text,
            c.context, c.pages, c.heading_path, c.char_start, c.char_end, v.language, d.updated_at,
-           v.flags
+           v.flags, c.gap
     FROM chunk c
     JOIN document d ON d.document_id = c.document_id AND d.live_version = c.version
     JOIN document_version v ON v.document_id = c.document_id AND v.version = c.version
-    WHERE c.chunk_id = ANY(:chunk_ids) AND d.deleted_at IS NULL
-          AND (:sees_all OR d.readers && CAST(:principals AS text[]))
+    WHERE c.chunk_id = ANY(%(chunk_ids)s) AND d.deleted_at IS NULL
+          AND (%(sees_all)s OR d.readers && %(principals)s::text[])
     """
-)
 
 
 async def load_passages(
-    connection: Reader, scope: AccessScope, chunk_ids: Sequence[int]
-) -> dict[int, Passage]:
-    """Load the chunks that are live and that the caller may read, by id.
+    connection: Reader, scope: AccessScope, hits: Sequence[Fused]
+) -> list[Passage]:
+    """Load what the hits stand for, in their order, as far as it lives and the caller may read it.
 
     This is where rights and liveness are decided, whatever an index proposed.
     """
+    hit_of = {hit.chunk_id: hit for hit in hits}
     parameters = {
-        "chunk_ids": list(chunk_ids),
+        "chunk_ids": list(hit_of),
         "sees_all": scope.is_admin,
         "principals": sorted(scope.principals),
     }
-    return {
-        row[0]: Passage(
-            chunk_id=row[0],
-            document_id=row[1],
-            version=row[2],
-            ordinal=row[3],
-            tokens=row[4],
-            title=row[5],
-            source_uri=row[6],
-            text=row[7],
-            context=row[8],
-            pages=tuple(row[9]),
-            heading_path=tuple(row[10]),
-            char_start=row[11],
-            char_end=row[12],
-            language=row[13],
-            updated_at=row[14],
-            superseded=SUPERSEDED in row[15],
-        )
-        for row in await connection.execute(_PASSAGES, parameters)
-    }
+    cursor = await connection.execute(_PASSAGES, parameters)
+    found = {row[0]: row for row in await cursor.fetchall()}
+    return [_passage(found[hit.chunk_id], hit) for hit in hits if hit.chunk_id in found]
 
 
-async def load_spans(connection: Reader, spans: Sequence[tuple[str, int, int, int]]) -> list[str]:
-    """Return the parsed text at each `(document_id, version, char_start, char_end)`, in order.
-
-    For spans between chunks that `load_passages` let the caller see.
-    """
-    query = text(
-        """
-        SELECT substr(p.text, w.char_start + 1, w.char_end - w.char_start)
-        FROM unnest(CAST(:document_ids AS text[]), CAST(:versions AS bigint[]),
-                    CAST(:starts AS int[]), CAST(:ends AS int[]))
-             WITH ORDINALITY AS w (document_id, version, char_start, char_end, place)
-        JOIN parsed_text p ON p.document_id = w.document_id AND p.version = w.version
-        ORDER BY w.place
-        """
+def _passage(row: TupleRow, hit: Fused) -> Passage:
+    return Passage(
+        chunk_id=row[0],
+        document_id=row[1],
+        version=row[2],
+        ordinal=row[3],
+        tokens=row[4],
+        gap=row[16],
+        title=row[5],
+        source_uri=row[6],
+        text=row[7],
+        context=row[8],
+        pages=tuple(row[9]),
+        heading_path=tuple(row[10]),
+        char_start=row[11],
+        char_end=row[12],
+        language=row[13],
+        updated_at=row[14],
+        superseded=SUPERSEDED in row[15],
+        score=hit.score,
+        found_by=hit.found_by,
+        similarity=hit.dense,
     )
-    names = ("document_ids", "versions", "starts", "ends")
-    columns = zip(*spans, strict=True)
-    parameters = {name: list(column) for name, column in zip(names, columns, strict=True)}
-    return list((await connection.execute(query, parameters)).scalars())
 
 
 async def get_text(session: AsyncSession, document_id: str, version: int) -> str | None:

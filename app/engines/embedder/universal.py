@@ -113,7 +113,9 @@ class UniversalSentenceEncoder:
             yield batch
 
     def _head(self, text: str) -> tuple[str, int]:
-        """Return the words that fit in `max_tokens`, and how many tokens they have."""
+        """Return the words that fit in `max_tokens`, and about how many tokens they have."""
+        if len(text) + 2 <= self.max_tokens:  # a token has a letter at least, and three in the mean
+            return text, len(text) // 3 + 2
         total, end = 2, 0
         for word in re.finditer(r"\S+", text[: self.max_tokens * _MOST_CHARS_PER_TOKEN]):
             tokens = self._count_word(word[0])
