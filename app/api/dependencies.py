@@ -1,6 +1,6 @@
 """What routes ask for."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
@@ -10,17 +10,17 @@ from app.domain.errors import Forbidden
 from app.wiring import Services
 
 
-def services(request: Request) -> Services:
-    """The wired use cases."""
+async def services(request: Request) -> Services:
+    """The wired use cases. Like all dependencies no plain function: that would cost a thread."""
     found = request.app.state.services
     assert isinstance(found, Services)
     return found
 
 
-def needs(*scopes: Scope) -> Callable[[Request], AccessScope]:
+def needs(*scopes: Scope) -> Callable[[Request], Awaitable[AccessScope]]:
     """A dependency that returns the caller if the credential has one of the scopes."""
 
-    def caller(request: Request) -> AccessScope:
+    async def caller(request: Request) -> AccessScope:
         found = request.state.caller
         assert isinstance(found, AccessScope)
         if not found.scopes.intersection({*scopes, Scope.ADMIN}):

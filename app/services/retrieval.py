@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import accumulate, pairwise
@@ -38,6 +39,7 @@ from app.telemetry import get_logger, observe_stage, stage
 
 log = get_logger(__name__)
 
+_RERANKS_AT_ONCE = 4
 _LOOK_AHEAD = 2  # passages loaded for each one wanted: some are joined, some are copies
 
 
@@ -115,6 +117,8 @@ class Retrieval:
         self._vectors = {mode: QueryVectors(embedder) for mode in SearchMode}
         self._settings = settings
         self._reranker = reranker
+        # Its own, so that a reranker that hangs holds up nothing else.
+        self._rerank_threads = ThreadPoolExecutor(_RERANKS_AT_ONCE, "rerank")
         self._reranker_settings = reranker_settings
         self._expand = expand
 
@@ -165,6 +169,7 @@ class Retrieval:
         """Release the threads."""
         for batcher in self._batchers.values():
             batcher.close()
+        self._rerank_threads.shutdown(wait=False, cancel_futures=True)
 
     def _find(self, searches: Sequence[_Search]) -> list[_Found]:
         """Search both legs for a batch of one mode, and put the hits in order."""
@@ -247,8 +252,11 @@ class Retrieval:
         try:
             async with asyncio.timeout(self._reranker_settings.timeout_s):
                 with stage("rerank", timings_ms):
-                    scores = await asyncio.to_thread(
-                        reranker.score, question, texts[: self._reranker_settings.candidates]
+                    scores = await asyncio.get_running_loop().run_in_executor(
+                        self._rerank_threads,
+                        reranker.score,
+                        question,
+                        texts[: self._reranker_settings.candidates],
                     )
         except (TimeoutError, RerankerUnavailable) as error:
             timings_ms["rerank_skipped"] = round((perf_counter() - begun) * 1000, 3)

@@ -162,5 +162,6 @@ def test_a_classifier_is_refused(tmp_path: Path) -> None:
 
 @NEEDS_TORCH
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
     with pytest.raises(ConfigurationError, match="cannot be loaded"):
         CrossEncoderReranker(str(tmp_path), device="cpu").load()

@@ -267,6 +267,9 @@ BAD_TEXTS = {
     "blank": (" \n ", "empty"),
     "no word": ("?!… —", "no word"),
     "over-long": ("а" * (MOST_QUESTION_CHARS + 1), str(MOST_QUESTION_CHARS)),
+    "100,000 characters": ("отпуск " * 14_286, str(MOST_QUESTION_CHARS)),
+    "emoji": ("🙂🙂🙂", "no word"),
+    "control characters": ("\x01\x02\x1b", "no word"),
     "NUL": ("отпуск\0", "NUL"),
     "a number": (42, "string"),
     "null": (None, "string"),
@@ -284,6 +287,12 @@ async def test_bad_question_is_422(admin: Client, name: str) -> None:
         detail = assert_problem(answered, 422, "invalid_field")
         assert field in detail
         assert said in detail
+
+
+async def test_stop_words_alone_are_searched_for(admin: Client) -> None:
+    answered = await admin.post("/v1/search", {"query": "и в на что the of"})
+    assert answered.status == 200
+    assert answered.json["searched_for"] == "и в на что the of"
 
 
 async def test_half_a_character_is_no_crash(admin: Client) -> None:

@@ -45,6 +45,7 @@ JOB = {
     "finished_at",
 }
 PASSAGE = {
+    "duplicates",
     "chunk_id",
     "document_id",
     "version",
@@ -284,7 +285,7 @@ async def test_search_modes_and_filters(admin: Client) -> None:
     ):
         answered = await admin.post("/v1/search", {"query": "кофемашина капсулы", "mode": mode})
         body = answered.json
-        assert set(body) == {"passages", "generation_id", "timings_ms"}
+        assert set(body) == {"passages", "searched_for", "generation_id", "timings_ms"}
         assert body["generation_id"]
         first = body["passages"][0]
         assert set(first) == PASSAGE

@@ -52,7 +52,7 @@ async def found(house: House, question: str, **options: object) -> tuple[Passage
 
 def long_document(*sentences: str) -> str:
     """Paragraphs that fill a chunk each."""
-    return "\n\n".join(" ".join([sentence] * 12) for sentence in sentences)
+    return "\n\n".join(" ".join([sentence] * 30) for sentence in sentences)
 
 
 async def test_found_neighbours_become_one_exact_passage(house: House) -> None:
