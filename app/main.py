@@ -33,9 +33,9 @@ def _end_when_lost(follower: asyncio.Task[None]) -> None:
 
 async def _warm(services: Services) -> None:
     """Prepare the embedder and the model server for the first question."""
-    await asyncio.to_thread(services.embedder.embed_queries, ["?"])
     while True:
         try:
+            await asyncio.to_thread(services.retrieval.warm)
             await services.answering.warm()
         except Unavailable:
             await asyncio.sleep(_WARM_INTERVAL_S)
@@ -62,10 +62,10 @@ def create_app(services: Services) -> FastAPI:
             follower.add_done_callback(_end_when_lost)
         warmer = asyncio.create_task(_warm(services))
         yield
-        for task in (*followers, warmer):
+        tasks = (*followers, warmer)
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
         await services.close()
 
     app = FastAPI(

@@ -46,7 +46,9 @@ class DatabaseSettings(Group):
         description="PostgreSQL 15 or later, as `postgresql://user:password@host/name`. "
         "Unset: Opora starts its own under the data directory.",
     )
-    pool_size: int = Field(10, gt=0, description="Connections kept per process.")
+    pool_size: int = Field(
+        10, gt=0, description="Connections per process, and as many again that only read."
+    )
     statement_timeout_s: float = Field(30, gt=0, description="Longest SQL statement, in seconds.")
 
 

@@ -1,5 +1,6 @@
 """The one place where settings become objects."""
 
+import asyncio
 from dataclasses import dataclass
 
 from app.db.repositories import documents as document_rows
@@ -48,7 +49,7 @@ class Services:
 
     async def close(self) -> None:
         """Release connections."""
-        self.retrieval.close()
+        await asyncio.to_thread(self.retrieval.close)
         await self.chat.close()
         await self.database.close()
 

@@ -66,6 +66,7 @@ class Database:
             min_size=1,
             max_size=pool_size,
             timeout=10,
+            reconnect_timeout=2,  # of the pool's own attempts; each caller makes new ones
             check=_refuse_closed,
             open=False,
         )
@@ -149,6 +150,7 @@ def _refuse_dead(connection: DBAPIConnection, *_: object) -> None:
 async def _refuse_closed(connection: Reader) -> None:
     """Let psycopg's pool do the same."""
     if _is_closed(connection):
+        await connection.close()  # else the pool takes it for a good one and keeps it
         raise psycopg.OperationalError("PostgreSQL has closed the connection")
 
 

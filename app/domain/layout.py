@@ -7,7 +7,7 @@ from app.domain.text import FUNCTION_KEYS, QUESTION_KEYS, search_keys
 from app.domain.words import in_dictionary, is_cyrillic, is_latin, lower, word_keys
 
 Frequency = Callable[[str], int]
-"""In how many entries of the index a key stands."""
+"""Whether an entry of the index holds a key, or how many do: above 0, the key is known."""
 
 # The same keys, unshifted and shifted, on an American and a Russian keyboard.
 LATIN_LAYOUT = "`qwertyuiop[]asdfghjkl;'zxcvbnm,./~QWERTYUIOP{}ASDFGHJKL:\"ZXCVBNM<>?@#$^&|"

@@ -142,6 +142,10 @@ class LexicalIndex(Protocol):
         """How many entries hold the key."""
         ...
 
+    def knows(self, key: str, allowed: Ids | None = None) -> bool:
+        """Whether an entry holds the key; with `allowed` as in `search`, one of those."""
+        ...
+
     def holding(self, keys: Collection[str]) -> Ids:
         """The entries that hold every one of the keys: sorted int64 (n,); all for no keys."""
         ...

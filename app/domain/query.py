@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from app.domain.layout import Frequency, repair_layout
-from app.domain.text import FUNCTION_KEYS, QUESTION_KEYS, guess_language, normalise, search_keys
+from app.domain.text import (
+    FUNCTION_KEYS,
+    QUESTION_KEYS,
+    guess_language,
+    normalise,
+    phrase_keys,
+    search_keys,
+)
 from app.domain.transliteration import into_cyrillic, into_latin
 from app.domain.words import (
     as_cyrillic,
@@ -93,7 +100,8 @@ def read_query(text: str, frequency: Frequency, expand: Expand | None = None) ->
 
 def _phrases(text: str) -> tuple[tuple[str, ...], ...]:
     quoted = ("".join(match.groups("")) for match in _QUOTED.finditer(text))
-    return tuple(tuple(search_keys(piece)) for piece in quoted if len(_RUN.findall(piece)) > 1)
+    phrases = (tuple(phrase_keys(piece)) for piece in quoted if len(_RUN.findall(piece)) > 1)
+    return tuple(phrase for phrase in phrases if phrase)
 
 
 def _respell(text: str, weights: dict[str, float], frequency: Frequency) -> Iterator[str]:

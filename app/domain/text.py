@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from app.domain.words import LONGEST_KEY, as_latin, lower, word_keys
 
-# Generations store it: raise it whenever `search_keys` answers differently, be it through this file
+# Generations store it: raise it whenever `index_keys` answers differently, be it through this file
 # or words.py or through new releases of the two libraries: every lexical index is then built anew.
 TEXT_FINGERPRINT = "keys-3:pymorphy3-2.4.417150:snowball-3"
 
@@ -89,6 +89,14 @@ def search_keys(text: str) -> list[str]:
     return keys
 
 
+def phrase_keys(text: str) -> list[str]:
+    """Return the keys of a text's tokens alone, one after the other, to look for phrases in.
+
+    `search_keys` adds dates and long numbers that are spelt over several tokens.
+    """
+    return [key for token in _TOKEN.findall(normalise(text)) for key in _token_keys(token)]
+
+
 def index_keys(text: str) -> list[str]:
     """Return the keys under which the lexical index holds a text: its own, and how they begin."""
     keys = search_keys(text)
@@ -121,7 +129,7 @@ def _token_keys(token: str) -> tuple[str, ...]:
         return (*word_keys(token), *_hump_keys(token))
     sign = _NUMBERED.match(token)
     keys = tuple(_compound_keys(token[sign.end() :] if sign else token))
-    numbered = sign and re.search(r"\d", keys[0])
+    numbered = sign and keys and re.search(r"\d", keys[0])
     return (f"№{keys[0]}", *keys) if numbered else keys
 
 
@@ -144,7 +152,7 @@ def _compound_keys(token: str) -> Iterator[str]:
     if _IDENTIFIER.search(token_lower) and parts != [token]:
         yield as_latin(_JOINT.sub("", token_lower))[:LONGEST_KEY]
     for part in parts:
-        if part[0].isdigit():
+        if part[0].isdecimal():
             yield from _number_keys(part)
         else:
             yield from word_keys(part)

@@ -87,11 +87,25 @@ AnswerEvent = Retrieved | Token | Cited | Finished
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was searched for, what that found, and how well it bears on it."""
+    """What a search gave, and the question's translation if that was searched for too."""
 
-    asked: Asked
     result: SearchResult
-    strength: float
+    translated: str = ""
+
+    @property
+    def text(self) -> str:
+        """The question as it was understood: in its context, in the keyboard layout meant."""
+        return self.result.query.text
+
+    @property
+    def language(self) -> str:
+        """The question's own."""
+        return guess_language(self.text) or "en"
+
+    @property
+    def strength(self) -> float:
+        """How well the passages bear on it, in [0, 1]."""
+        return evidence_strength(self.language, self.result.passages)
 
 
 class Answering:
@@ -169,14 +183,13 @@ class Answering:
         history = await read_turns(self._database, scope, question.conversation_id)
         rewriting_ms: dict[str, float] = {}
         asked = await self._rewriter.stand_alone(question.text, history, rewriting_ms)
-        asked_in = guess_language(asked.text) or "en"
-        language = question.language or asked_in
-        found = await self._search(scope, question, asked, asked_in, rewriting_ms)
+        found = await self._search(scope, question, asked, rewriting_ms)
+        language = question.language or found.language
         timings_ms = rewriting_ms | found.result.timings_ms
         with stage("choose_evidence", timings_ms):
             excerpts = await asyncio.to_thread(
                 choose_evidence,
-                f"{asked.text} {found.asked.translated}".rstrip(),
+                f"{found.text} {found.translated}".rstrip(),
                 found.result.passages,
                 self._settings.evidence_tokens,
                 self._similarity,
@@ -191,7 +204,7 @@ class Answering:
             draft.reason = AbstentionReason.WEAK_EVIDENCE
         else:
             async with aclosing(
-                self._write(question, asked.text, language, excerpts, draft, timings_ms)
+                self._write(question, found.text, language, excerpts, draft, timings_ms)
             ) as events:
                 async for event in events:
                     yield event
@@ -208,25 +221,23 @@ class Answering:
         scope: AccessScope,
         question: Question,
         asked: Asked,
-        language: str,
         timings_ms: dict[str, float],
     ) -> "_Found":
         """Search; where that finds little, search translated, if there is anything to find so."""
-        limit = self._settings.max_passages
-        options = SearchOptions(filters=question.filters)
-        first = await self._retrieval.search(scope, asked, limit, options)
-        found = _Found(asked, first, evidence_strength(language, first.passages))
-        other = OTHER_LANGUAGE[language]
-        if found.strength >= self._settings.min_evidence or not self._retrieval.has_documents(
-            scope, replace(question.filters, language=question.filters.language or other)
-        ):
+        limit, filters = self._settings.max_passages, question.filters
+        options = SearchOptions(filters=filters)
+        found = _Found(await self._retrieval.search(scope, asked, limit, options))
+        other = OTHER_LANGUAGE[found.language]
+        if found.strength >= self._settings.min_evidence or filters.language == found.language:
             return found
-        translated = await self._rewriter.translate(asked.text, timings_ms)
+        foreign = replace(filters, language=other)
+        if not await asyncio.to_thread(self._retrieval.has_documents, scope, foreign):
+            return found
+        translated = await self._rewriter.translate(found.text, timings_ms)
         if translated is None:
             return found
         both = replace(asked, translated=translated)
-        second = await self._retrieval.search(scope, both, limit, options)
-        return _Found(both, second, evidence_strength(language, second.passages))
+        return _Found(await self._retrieval.search(scope, both, limit, options), translated)
 
     async def _write(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from app.domain.errors import Overloaded
+from app.domain.errors import OporaError, Overloaded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,7 +45,8 @@ class Batcher(Generic[Item, Result]):
 
         Raises:
             Overloaded: Too many items wait already.
-            OporaError: What `compute` raised, for every item of the batch.
+            OporaError: What `compute` raised, for every item of the batch. Any other exception
+                reaches only the item that causes it alone too.
         """
         if len(self._waiting) >= self._most_waiting:
             raise Overloaded("too many searches wait; try again shortly", retry_after_s=1)
@@ -73,6 +74,10 @@ class Batcher(Generic[Item, Result]):
         computing = asyncio.get_running_loop().run_in_executor(self._thread, self._compute, items)
         await asyncio.wait([computing])
         error = computing.exception()
+        if error is not None and len(batch) > 1 and not isinstance(error, OporaError):
+            for one in batch:  # what breaks one search shall not break the others
+                await self._answer([one])
+            return
         results = [None] * len(items) if error else computing.result()
         for outcome, result in zip(outcomes, results, strict=True):
             if outcome.done():

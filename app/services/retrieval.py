@@ -29,7 +29,13 @@ from app.domain.passages import (
 )
 from app.domain.ports import Embedder, Ids, Reranker, Scores, Vectors
 from app.domain.query import Expand, SearchQuery, read_query
-from app.domain.text import FUNCTION_KEYS, QUESTION_KEYS, search_keys, with_beginnings
+from app.domain.text import (
+    FUNCTION_KEYS,
+    QUESTION_KEYS,
+    phrase_keys,
+    search_keys,
+    with_beginnings,
+)
 from app.domain.validity import asks_about_the_past
 from app.services.batching import Batcher
 from app.services.query_vectors import QueryVectors
@@ -59,7 +65,8 @@ class SearchOptions:
         filters: What the caller narrows the search to.
         mode: Which legs search.
         rerank: Whether the reranker reads the best hits, where there is one.
-        prefer_recent: Whether of equally good hits the newer document comes first.
+        prefer_recent: Whether newer documents gain a little, enough to decide between nearly equal
+            hits.
     """
 
     filters: SearchFilters = field(default_factory=SearchFilters)
@@ -112,6 +119,7 @@ class Retrieval:
     ) -> None:
         self._database = database
         self._index = index
+        self._embedder = embedder
         # Each mode has its own, so that lexical search works while an embeddings server is down.
         self._batchers = {mode: Batcher(f"search-{mode}", self._find) for mode in SearchMode}
         self._vectors = {mode: QueryVectors(embedder) for mode in SearchMode}
@@ -146,12 +154,12 @@ class Retrieval:
         timings_ms |= found.timings_ms
         query, hits = found.query, found.hits
         readings = [query.text, asked.translated] if asked.translated else [query.text]
-        reads = self._reranker_settings.candidates if self._reranker and options.rerank else 0
-        first = max(_LOOK_AHEAD * limit, reads)
-        for count in (len(hits) if query.phrases else first, len(hits)):
+        reranker = self._reranker if options.rerank else None
+        first = len(hits) if query.phrases or reranker else _LOOK_AHEAD * limit
+        for count in (first, len(hits)):
             loaded = await self._load(scope, hits[:count], timings_ms)
-            if self._reranker and options.rerank:
-                loaded = await self._rerank(self._reranker, query.text, loaded, timings_ms)
+            if reranker:
+                loaded = await self._rerank(reranker, query.text, loaded, timings_ms)
             if query.phrases:
                 loaded = await asyncio.to_thread(_lift_phrases, query.phrases, loaded)
             with stage("rank", timings_ms):
@@ -159,6 +167,12 @@ class Retrieval:
             if len(passages) == limit or count >= len(hits):
                 break
         return SearchResult(passages, query, generation_id, timings_ms)
+
+    def warm(self) -> None:
+        """Load the models, so that no question waits for them. Blocks."""
+        self._embedder.embed_queries(["?"])
+        if self._reranker:
+            self._reranker.score("?", ["?"])
 
     def has_documents(self, scope: AccessScope, filters: SearchFilters) -> bool:
         """Whether there is anything that the caller may read and the filters let through."""
@@ -177,10 +191,13 @@ class Retrieval:
         assert legs is not None
         mode = searches[0].options.mode
         clock = _Clock()
-        queries = [self._read(search.asked, legs) for search in searches]
-        clock.lap("read_query")
         documents = self._index.documents
         allowed = [documents.allowed(search.scope, search.options.filters) for search in searches]
+        queries = [
+            self._read(search.asked, legs, ids)
+            for search, ids in zip(searches, allowed, strict=True)
+        ]
+        clock.lap("read_query")
         lexical: list[dict[int, float]] = [{} for _ in searches]
         dense, cosines = lexical[:], lexical[:]
         if mode is not SearchMode.DENSE:
@@ -209,8 +226,11 @@ class Retrieval:
         clock.lap("fuse")
         return found
 
-    def _read(self, asked: Asked, legs: Legs) -> SearchQuery:
-        query = read_query(asked.question, legs.lexical.frequency, self._expand)
+    def _read(self, asked: Asked, legs: Legs, allowed: Ids | None) -> SearchQuery:
+        def knows(key: str) -> bool:
+            return legs.lexical.knows(key, allowed)  # what others may read decides nothing here
+
+        query = read_query(asked.question, knows, self._expand)
         translated = dict.fromkeys(search_keys(asked.translated), 1.0)
         weights = dict(asked.earlier_keys)
         for key, weight in (*query.weights.items(), *translated.items()):
@@ -331,7 +351,8 @@ def _lexical(legs: Legs, query: SearchQuery, k: int, allowed: Ids | None) -> dic
         holding = legs.lexical.holding(set(phrase))
         if allowed is not None:
             holding = np.intersect1d(holding, allowed, assume_unique=True)
-        hits |= _pairs(*legs.lexical.search(query.weights, k, holding))
+        if len(holding):
+            hits |= _pairs(*legs.lexical.search(query.weights, k, holding))
     return hits
 
 
@@ -367,7 +388,7 @@ def _coverages(legs: Legs, reading: str, chunks: Sequence[Sequence[int]]) -> lis
 
 
 def _keys(passage: Passage) -> list[str]:
-    return search_keys(
+    return phrase_keys(
         index_text(passage.title, passage.heading_path, passage.context, passage.text)
     )
 

@@ -18,6 +18,9 @@ async def read_turns(
 ) -> list[Turn]:
     """The turns so far, oldest first; none for a new conversation.
 
+    The answer of a turn is left out once a document that it cites is gone, changed or not the
+    caller's to read any more.
+
     Raises:
         NotFound: The conversation is not the caller's.
     """
@@ -26,9 +29,10 @@ async def read_turns(
     async with database.transaction() as session:
         await answer_rows.get_conversation(session, scope, conversation_id)
         rows = await answer_rows.list_answers(session, conversation_id)
-    return [
-        Turn(row.question, row.text if row.status == AnswerStatus.ANSWERED else "") for row in rows
-    ]
+        good = await answer_rows.with_readable_sources(
+            session, scope, [row.answer_id for row in rows]
+        )
+    return [Turn(row.question, row.text if row.answer_id in good else "") for row in rows]
 
 
 async def store_turn(

@@ -4,7 +4,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
@@ -21,8 +20,6 @@ _NAMED = frozenset(
     "langchain-huggingface".split()
 )
 
-_PRODUCTS = 50
-
 
 def print_machine(repository: Path) -> None:
     """What everything runs on."""
@@ -36,17 +33,7 @@ def print_machine(repository: Path) -> None:
 def print_load() -> None:
     """How busy the machine is."""
     loads = " ".join(f"{load:.1f}" for load in os.getloadavg())
-    print(f"load average {loads}; one thread per part; CPU-ms unless said otherwise")
-    print(f"product of two 512 x 512 float32 matrices: {_product_ms():.2f} CPU-ms", flush=True)
-
-
-def _product_ms() -> float:
-    """CPU milliseconds of a fixed piece of work: shared machines are not always equally fast."""
-    matrix = np.random.default_rng(1).standard_normal((512, 512), dtype=np.float32)
-    begun = time.process_time()
-    for _ in range(_PRODUCTS):
-        matrix @ matrix
-    return (time.process_time() - begun) / _PRODUCTS * 1000
+    print(f"load average {loads}; one thread per part; CPU-ms unless said otherwise", flush=True)
 
 
 def print_versions(python: Path) -> None:

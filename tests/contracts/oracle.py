@@ -89,6 +89,10 @@ class LexicalOracle:
     def frequency(self, key: str) -> int:
         return sum(key in stream for stream in self.entries.values())
 
+    def knows(self, key: str, allowed: Ids | None = None) -> bool:
+        permitted = self.entries.keys() if allowed is None else set(allowed.tolist())
+        return any(key in self.entries.get(entry, ()) for entry in permitted)
+
     def holding(self, keys: Collection[str]) -> Ids:
         holding = [entry for entry, stream in self.entries.items() if set(keys) <= set(stream)]
         return np.array(sorted(holding), np.int64)

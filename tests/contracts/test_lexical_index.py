@@ -86,6 +86,8 @@ class Comparison(RuleBasedStateMachine):
         asked = np.arange(-1, 32, dtype=np.int64)
         np.testing.assert_array_equal(self.index.held(asked, keys), self.oracle.held(asked, keys))
         for key in keys:
+            for allowed in (None, self.filter):
+                assert self.index.knows(key, allowed) == self.oracle.knows(key, allowed)
             assert self.index.frequency(key) == self.oracle.frequency(key)
 
     @rule()

@@ -213,3 +213,20 @@ def test_embedded_postgres_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "postgres").write_text("a file where a folder belongs")
     with pytest.raises(DatabaseUnavailable, match="does not start"):
         start_embedded(tmp_path)
+
+
+async def test_reads_survive_that_postgresql_ends_their_connections(database_url: str) -> None:
+    database = Database(database_url)
+    try:
+        await database.check()
+        async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as killer:
+            await killer.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        for _ in range(3):
+            await database.check()
+        async with database.transaction() as session:
+            assert await session.scalar(text("SELECT 1")) == 1
+    finally:
+        await database.close()

@@ -196,3 +196,11 @@ async def test_filters_hold_in_both_legs(house: House) -> None:
         for language, expected in (("ru", russian), ("en", english)):
             hits = await found(house, "отпуск", mode=mode, filters=SearchFilters(language=language))
             assert [p.document_id for p in hits] == [expected]
+
+
+async def test_what_others_may_read_repairs_no_question(house: House) -> None:
+    await house.add("Sponge cakes and other secrets.", readers=["user:anna"])
+    await house.add(LEAVE)
+    for scope, understood in ((member("anna"), "sponge"), (member("boris"), "ызщтпу")):
+        result = await house.services.retrieval.search(scope, Asked("ызщтпу"), 5)
+        assert result.query.text == understood

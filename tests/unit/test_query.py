@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.passages import holds_phrase
 from app.domain.query import LONGEST_QUESTION, SearchQuery, read_query
-from app.domain.text import search_keys
+from app.domain.text import phrase_keys, search_keys
 from app.engines.lexical.bm25 import Bm25Index
 from tests.unit.identifiers import DOCUMENTS, QUESTIONS
 
@@ -201,3 +202,15 @@ def test_any_text_is_a_question(text: str) -> None:
     query = read_query(text, lambda key: len(key) % 2)
     assert all(key and weight > 0 for key, weight in query.weights.items())
     assert all(len(phrase) >= 1 for phrase in query.phrases)
+
+
+@pytest.mark.parametrize("text", ["«❶ ❷»", "№❶ и №➀", "«№❶ ⓵» приказ"])
+def test_digits_that_are_no_decimals_harm_nobody(text: str) -> None:
+    query = read_query(text, lambda _: 1)
+    assert all(query.phrases)
+    assert all(key for key in query.weights)
+
+
+def test_phrases_hold_no_added_keys() -> None:
+    (phrase,) = read_query("«сентября 2026 года»", lambda _: 1).phrases
+    assert holds_phrase(phrase_keys("от 15 сентября 2026 года"), phrase)

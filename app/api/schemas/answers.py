@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from app.api.schemas.base import Body
 from app.domain import answers, documents
@@ -16,7 +16,7 @@ class Filters(Body):
 
     language: Literal["ru", "en"] | None = None
     media_type: str | None = None
-    updated_after: datetime | None = None
+    updated_after: AwareDatetime | None = None
     source_uri_prefix: str | None = None
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.models import AnswerCitation, AnswerRow, Conversation
+from app.db.models import AnswerCitation, AnswerRow, Conversation, Document
+from app.db.repositories.documents import readable
 from app.domain.access import AccessScope
 from app.domain.errors import NotFound
 
@@ -35,6 +36,25 @@ async def list_answers(session: AsyncSession, conversation_id: str) -> Sequence[
     """The turns of a conversation, in order."""
     query = select(AnswerRow).where(AnswerRow.conversation_id == conversation_id)
     return (await session.scalars(query.order_by(AnswerRow.answer_id))).all()
+
+
+async def with_readable_sources(
+    session: AsyncSession, scope: AccessScope, answer_ids: Sequence[str]
+) -> set[str]:
+    """Those of the answers all of whose cited versions are live and readable to the caller."""
+    live = and_(
+        Document.document_id == AnswerCitation.document_id,
+        Document.live_version == AnswerCitation.version,
+        readable(scope),
+    )
+    query = (
+        select(AnswerCitation.answer_id)
+        .outerjoin(Document, live)
+        .where(AnswerCitation.answer_id.in_(answer_ids))
+        .group_by(AnswerCitation.answer_id)
+        .having(func.count() == func.count(Document.document_id))
+    )
+    return set((await session.scalars(query)).all())
 
 
 async def list_citations(session: AsyncSession, answer_id: str) -> Sequence[AnswerCitation]:

@@ -14,8 +14,9 @@ from app.engines.lexical import saved
 from app.engines.lexical.entries import K1, Entries, Slots
 from app.engines.lexical.maxscore import Term, best_slots
 from app.engines.lexical.postings import Posting, find
-from app.engines.masks import AllowedMasks
+from app.engines.masks import AllowedMasks, Reach
 
+_LOOKED_AT = 4096  # slots of a key at a time
 _DEAD_SHARE = 0.25  # above, the dead are cleared away
 
 
@@ -61,6 +62,16 @@ class Bm25Index:
         """How many entries hold the key."""
         with self._lock:
             return self._frequency(key)
+
+    def knows(self, key: str, allowed: Ids | None = None) -> bool:
+        """Whether an entry holds the key; with `allowed` as in `search`, one of those."""
+        with self._lock:
+            if not self._frequency(key) or allowed is None:
+                return self._frequency(key) > 0
+            mask, alive = self._reach(allowed).mask, self._entries.alive
+            slots = self._postings[key].slots
+            pieces = (slots[n : n + _LOOKED_AT] for n in range(0, len(slots), _LOOKED_AT))
+            return any((mask[piece] & alive[piece]).any() for piece in pieces)
 
     def holding(self, keys: Collection[str]) -> Ids:
         """The entries that hold every one of the keys: sorted int64 (n,); all for no keys."""
@@ -113,13 +124,14 @@ class Bm25Index:
         assert all(weight > 0 for weight in keys.values())
         assert allowed is None or allowed.dtype == np.int64
         with self._lock:
-            reach = None
-            if allowed is not None:
-                reach = self._masks.reach(allowed, self._entries.ids, self._renumberings)
+            reach = None if allowed is None else self._reach(allowed)
             slots, scores = best_slots(self._terms(keys), k, self._entries, reach)
             ids = self._entries.ids[slots]
         order = np.lexsort((ids, -scores))[:k]
         return ids[order], scores[order]
+
+    def _reach(self, allowed: Ids) -> Reach:
+        return self._masks.reach(allowed, self._entries.ids, self._renumberings)
 
     def _terms(self, keys: KeyWeights) -> list[Term]:
         """Look up those keys that some entry holds, the rarest first."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.domain.errors import ConfigurationError
+from app.domain.errors import ConfigurationError, RerankerUnavailable
 from app.domain.ports import Scores
 from app.engines.batching import of_like_length
 
@@ -90,8 +90,15 @@ class CrossEncoderReranker:
 
         Raises:
             ConfigurationError: The model cannot be loaded.
+            RerankerUnavailable: It fails, for want of memory say.
         """
         self.load()
+        try:
+            return self._score(question, texts)
+        except RuntimeError as error:
+            raise RerankerUnavailable(f"the reranker {self.model!r} failed: {error}") from error
+
+    def _score(self, question: str, texts: Sequence[str]) -> Scores:
         scores = np.empty(len(texts), np.float32)
         if not texts:
             return scores
