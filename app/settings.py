@@ -139,7 +139,7 @@ class RetrievalSettings(Group):
         0.25, ge=0, le=1, description="Share of the dense score in the fused score."
     )
     joined_tokens: int = Field(
-        480,
+        320,
         ge=0,
         description="Longest passage made of found neighbours, in the embedder's tokens; 0 joins "
         "none.",
@@ -181,7 +181,7 @@ class IngestionSettings(Group):
     """The worker and its parser sandbox."""
 
     concurrency: int = Field(2, gt=0, description="Jobs that one worker runs side by side.")
-    chunk_tokens: int = Field(320, ge=32, description="Largest chunk, in the embedder's tokens.")
+    chunk_tokens: int = Field(160, ge=32, description="Largest chunk, in the embedder's tokens.")
     parser_memory_bytes: int = Field(
         2 * 1024**3, gt=0, description="Address space of a parser process, in bytes."
     )

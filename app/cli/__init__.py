@@ -77,6 +77,7 @@ def app(follow_parent: FollowParent = False) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=75,  # above what clients and proxies keep, so that they close first
         server_header=False,
     )
 
