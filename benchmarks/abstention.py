@@ -19,7 +19,7 @@ from app.domain.text import FUNCTION_KEYS, QUESTION_KEYS, search_keys, sentences
 from app.engines.embedder.universal import UniversalSentenceEncoder
 from app.engines.lexical.bm25 import Bm25Index
 
-SENTENCES_PER_CHUNK = 8  # about what a chunk holds
+SENTENCES_PER_CHUNK = 8  # about what a passage of joined neighbours holds
 CANDIDATES = 8
 THRESHOLDS = (0.22, 0.24, 0.26, 0.28, 0.3, 0.32, 0.34, 0.36, 0.38, 0.4)
 
