@@ -4,8 +4,6 @@ Each part is left alone when it is there already. Everything else comes from req
 `PIP_FIND_LINKS` or `PIP_EXTRA_INDEX_URL` has to lead pip to the +cpu build of torch.
 """
 
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
@@ -13,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.environments import keep_environment
 from tests.vllm import server as vllm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -50,30 +49,9 @@ def sentence_transformers_environment() -> Path:
 
 
 def prepare_sentence_transformers() -> str:
-    """The environment of the `embedding_models` tests, beside the default one, which has no torch.
-
-    It is built aside and renamed when whole, so an interrupted run leaves nothing half-made; a
-    second caller waits for the first.
-    """
+    """The environment of the `embedding_models` tests: the default one has no torch."""
     folder = sentence_transformers_environment()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = SENTENCE_TRANSFORMERS_LOCK.read_bytes()
-    recipe = hashlib.sha256(lock + sys.version.encode()).hexdigest()
-    stamp = folder / "stamp"
-    with folder.with_suffix(".lock").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        if not (stamp.exists() and stamp.read_text() == recipe):
-            print(f"sentence-transformers: installing {SENTENCE_TRANSFORMERS_LOCK}", flush=True)
-            building = folder.with_suffix(".building")
-            shutil.rmtree(building, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", building], check=True)
-            # The lock is whole: --no-deps keeps pip from bringing another build of torch.
-            pip = [str(building / "bin" / "python"), "-m", "pip", "install", "-qq", "--no-compile"]
-            options = ["--only-binary=:all:", "--no-deps", "--requirement"]
-            subprocess.run([*pip, *options, str(SENTENCE_TRANSFORMERS_LOCK)], check=True)
-            (building / "stamp").write_text(recipe)
-            shutil.rmtree(folder, ignore_errors=True)
-            building.rename(folder)
+    keep_environment(folder, SENTENCE_TRANSFORMERS_LOCK)
     return f"ready in {folder}"
 
 

@@ -34,7 +34,7 @@ OporaError
     ├── DamagedGeneration
     └── EvaluationRefused
 
-Each class has a stable `code` (docs/errors.md lists them all); statuses are chosen in
+Each class has a stable `code` (docs/reference.md lists them all); statuses are chosen in
 `app/api/errors.py` alone. A message says what to do next.
 """
 

@@ -7,8 +7,8 @@ from app.db.repositories import access as access_rows
 from app.db.repositories import glossary as glossary_rows
 from app.db.repositories.glossary import StoredGlossary
 from app.db.session import Database
-from app.domain.errors import DatabaseUnavailable
 from app.domain.glossary import Glossary, read_glossary
+from app.services.following import follow
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -73,13 +73,4 @@ class LiveGlossary:
 
     async def follow(self, interval_s: float) -> None:
         """Catch up for ever: at once when notified, else every interval."""
-        while True:
-            try:
-                async with self._database.listen(glossary_rows.CHANNEL) as connection:
-                    while True:
-                        await self.catch_up()
-                        async for _ in connection.notifies(timeout=interval_s, stop_after=1):
-                            pass
-            except (DatabaseUnavailable, OSError) as error:
-                log.warning("glossary.follower_waits", reason=str(error))
-                await asyncio.sleep(interval_s)
+        await follow(self._database, glossary_rows.CHANNEL, self.catch_up, interval_s)

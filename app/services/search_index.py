@@ -11,9 +11,10 @@ from app.db.repositories import documents as document_rows
 from app.db.repositories import index as index_rows
 from app.db.session import Database
 from app.domain.documents import IndexedDocument
-from app.domain.errors import DatabaseUnavailable, FingerprintMismatch
+from app.domain.errors import FingerprintMismatch
 from app.domain.ports import EmbedderFingerprint, Ids, LexicalIndex, VectorIndex, Vectors
 from app.domain.text import index_keys
+from app.services.following import follow
 from app.services.live_documents import LiveDocuments
 from app.telemetry import INDEX_CHUNKS, INDEX_LOG, get_logger
 
@@ -126,19 +127,13 @@ class SearchIndex:
 
     async def follow(self, interval_s: float) -> None:
         """Load, then apply the log for ever: at once when notified, else every interval."""
-        while True:
-            try:
-                if self._legs is None:
-                    await self.load()
-                async with self._database.listen(index_rows.CHANNEL) as connection:
-                    while True:
-                        while await self.catch_up():
-                            pass
-                        async for _ in connection.notifies(timeout=interval_s, stop_after=1):
-                            pass
-            except (DatabaseUnavailable, OSError) as error:
-                log.warning("index.follower_waits", reason=str(error))
-                await asyncio.sleep(interval_s)
+        await follow(self._database, index_rows.CHANNEL, self._look, interval_s)
+
+    async def _look(self) -> None:
+        if self._legs is None:
+            await self.load()
+        while await self.catch_up():
+            pass
 
     async def _add(self, session: AsyncSession, legs: Legs, ids: Ids) -> None:
         for start in range(0, len(ids), _BATCH):

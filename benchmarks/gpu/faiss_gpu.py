@@ -13,20 +13,9 @@ import time
 import faiss
 import numpy as np
 
-from app.domain.ports import Ids, Vectors
+from app.domain.ports import Ids
 from app.engines.index.faiss_index import FaissIndex
-from benchmarks.vector_index import SEED, SHARES, TOP, recall, world
-
-
-def wall_ms_per_question(
-    index: FaissIndex, questions: Vectors, batch: int, allowed: Ids | None
-) -> float:
-    """Search for every question, so many at once."""
-    index.search(questions[:batch], TOP, allowed)
-    started = time.perf_counter()
-    for first in range(0, len(questions), batch):
-        index.search(questions[first : first + batch], TOP, allowed)
-    return (time.perf_counter() - started) / len(questions) * 1e3
+from benchmarks.vector_index import SEED, SHARES, TOP, ms_per_question, recall, world
 
 
 def compare(size: int, dimension: int) -> bool:
@@ -47,7 +36,7 @@ def compare(size: int, dimension: int) -> bool:
     right = True
     for label, allowed in filters.items():
         times = [
-            f"{wall_ms_per_question(index, questions, batch, allowed):.2f}"
+            f"{ms_per_question(index, questions, batch, allowed, time.perf_counter):.2f}"
             for index in indexes.values()
             for batch in (1, 32)
         ]

