@@ -2,9 +2,7 @@
 
 import asyncio
 import hashlib
-import threading
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -34,22 +32,11 @@ from app.settings import IngestionSettings
 from app.telemetry import get_logger, stage
 from ingestion.chunking import chunk
 from ingestion.parsers.sandbox import parse_in_sandbox
+from ingestion.work import Progress, Work
 
 log = get_logger(__name__)
 
 _EMBED_BATCH = 64
-Progress = Callable[[int, int, str], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One claimed job: its version, and the attempt number that fences off a forgotten worker."""
-
-    job_id: str
-    attempt: int
-    document_id: str
-    version: int
-    cancelled: threading.Event
 
 
 class Pipeline:
@@ -117,8 +104,7 @@ class Pipeline:
         texts = [index_text(title, d.heading_path, d.context, d.text) for d in drafts]
         batches = []
         for start in range(0, len(texts), _EMBED_BATCH):
-            if work.cancelled.is_set():
-                raise JobCancelled("cancelled while embedding")
+            work.check()
             with stage("embed"):
                 batch = texts[start : start + _EMBED_BATCH]
                 batches.append(await asyncio.to_thread(self._embedder.embed_passages, batch))

@@ -87,6 +87,7 @@ def worker(follow_parent: FollowParent = False) -> None:
     """Run one ingestion worker alone."""
     from app.telemetry import configure_logging
     from app.wiring import build_blobs, build_database, build_embedder, build_generations
+    from ingestion.handlers import build_handlers
     from ingestion.pipeline import Pipeline
     from ingestion.tasks import Tasks
     from ingestion.worker import run_worker
@@ -99,8 +100,8 @@ def worker(follow_parent: FollowParent = False) -> None:
         embedder = build_embedder(settings.embedder)
         pipeline = Pipeline(database, build_blobs(settings), embedder, settings.ingestion)
         generations = build_generations(settings, database, embedder)
-        tasks = Tasks(database, pipeline, generations, settings.ingestion.compact_after)
-        await run_worker(database, tasks, settings.ingestion)
+        handlers = build_handlers(database, pipeline, generations, settings.ingestion.compact_after)
+        await run_worker(database, Tasks(database, handlers), settings.ingestion)
         await database.close()
 
     asyncio.run(run())

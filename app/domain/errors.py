@@ -20,13 +20,15 @@ OporaError
 │   ├── ModelServerBroken
 │   ├── ModelServerTimeout    504
 │   ├── EmbedderUnavailable
-│   └── RerankerUnavailable
+│   ├── RerankerUnavailable
+│   └── StorageUnavailable
 ├── DocumentRejected          a terminal state of a document, with its reason
 │   ├── EmptyDocument
 │   ├── UnreadableDocument
 │   ├── EncryptedDocument
 │   ├── DocumentTooComplex
 │   └── ParserDied
+│       └── WorkerLost
 ├── JobCancelled              somebody asked the work to stop
 └── OperatorError             a clear sentence for whoever starts Opora
     ├── ConfigurationError
@@ -223,6 +225,18 @@ class ParserDied(DocumentRejected):
     """The parser's process ended without a result."""
 
     code = "parser_died"
+
+
+class WorkerLost(ParserDied):
+    """Worker after worker ended while it worked on the file."""
+
+    code = "worker_lost"
+
+
+class StorageUnavailable(Unavailable):
+    """The store of original files, or the disk, cannot be read or written."""
+
+    code = "storage_unavailable"
 
 
 class JobCancelled(OporaError):

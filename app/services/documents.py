@@ -62,6 +62,7 @@ class Documents:
         title: str | None = None,
         source_uri: str | None = None,
         readers: Sequence[str] = (),
+        batch: str | None = None,
     ) -> Accepted:
         """Accept a new document.
 
@@ -70,16 +71,19 @@ class Documents:
 
         Raises:
             UnsupportedMedia: Opora does not read what the bytes are.
-            NotFound: No such collection.
+            NotFound: No such collection, or no such batch of the caller's.
+            Conflict: The batch was cancelled.
         """
         wanted = [check_principal(reader) for reader in readers]
         media_type = await self._store(upload)
         async with self._database.transaction() as session:
             home = await document_rows.get_collection(session, collection)
+            if batch is not None:
+                await job_rows.get_job(session, scope, batch)
             await document_rows.lock_content(session, collection, upload.sha256)
             same = await document_rows.find_same_bytes(session, scope, collection, upload.sha256)
             if same is not None:
-                return await self._duplicate(session, scope, same)
+                return await self._duplicate(session, scope, same, batch)
             document = Document(
                 document_id=new_id("doc"),
                 collection=collection,
@@ -90,7 +94,7 @@ class Documents:
             )
             session.add(document)
             await session.flush()
-            return await self._new_version(session, scope, document, upload, media_type, 1)
+            return await self._new_version(session, scope, document, upload, media_type, 1, batch)
 
     async def replace(
         self, scope: AccessScope, document_id: str, upload: Upload, title: str | None = None
@@ -153,20 +157,12 @@ class Documents:
             await access_rows.record(session, scope.user_id, "document.deleted", document_id)
 
     async def cancel_job(self, scope: AccessScope, job_id: str) -> Job:
-        """Cancel a job: a queued one at once, a running one within seconds."""
+        """Cancel a job and its children: queued ones at once, running ones within seconds."""
         async with self._database.transaction() as session:
             job = await job_rows.get_job(session, scope, job_id, lock=True)
             if job.state not in job_rows.OPEN:
                 raise Conflict(f"job {job_id!r} has already {job.state}")
-            job.cancel_requested = True
-            if job.state == JobState.QUEUED:
-                job_rows.finish(job, JobState.CANCELLED)
-                if job.document_id and job.version:
-                    view = await document_rows.get_version(session, job.document_id, job.version)
-                    if view:
-                        view.version.status = DocumentStatus.CANCELLED
-                        view.version.reason = "cancelled before it started"
-                        view.version.finished_at = now()
+            await job_rows.cancel(session, job)
             return job
 
     async def retry_job(self, scope: AccessScope, job_id: str) -> Job:
@@ -182,7 +178,11 @@ class Documents:
                 if view is None or view.document.deleted_at is not None:
                     raise Conflict("its document is deleted")
                 return await self._requeue(session, scope, view)
-            return await job_rows.add_job(session, job.kind, scope.user_id)
+            if job.kind == job_rows.BATCH:
+                raise Conflict("a batch only sums up its files: retry those that failed")
+            return await job_rows.add_job(
+                session, job.kind, scope.user_id, options=dict(job.options)
+            )
 
     async def _store(self, upload: Upload) -> MediaType:
         media_type = await asyncio.to_thread(sniff, upload.path, upload.filename)
@@ -190,11 +190,15 @@ class Documents:
         return media_type
 
     async def _duplicate(
-        self, session: AsyncSession, scope: AccessScope, same: DocumentView
+        self,
+        session: AsyncSession,
+        scope: AccessScope,
+        same: DocumentView,
+        batch: str | None = None,
     ) -> Accepted:
         job = await job_rows.latest_job_of(session, same.document.document_id)
         if same.status in _RETRIED_BY_UPLOAD or job is None:
-            job = await self._requeue(session, scope, same)
+            job = await self._requeue(session, scope, same, batch)
         return Accepted(
             document_id=same.document.document_id,
             version=same.version.version,
@@ -203,11 +207,22 @@ class Documents:
             duplicate=True,
         )
 
-    async def _requeue(self, session: AsyncSession, scope: AccessScope, view: DocumentView) -> Job:
+    async def _requeue(
+        self,
+        session: AsyncSession,
+        scope: AccessScope,
+        view: DocumentView,
+        batch: str | None = None,
+    ) -> Job:
         view.version.status, view.version.reason = DocumentStatus.RECEIVED, None
         view.version.finished_at = None
         return await job_rows.add_job(
-            session, INGEST, scope.user_id, view.document.document_id, view.version.version
+            session,
+            INGEST,
+            scope.user_id,
+            view.document.document_id,
+            view.version.version,
+            parent_id=batch,
         )
 
     async def _new_version(
@@ -218,6 +233,7 @@ class Documents:
         upload: Upload,
         media_type: MediaType,
         number: int,
+        batch: str | None = None,
     ) -> Accepted:
         session.add(
             DocumentVersion(
@@ -232,7 +248,9 @@ class Documents:
             )
         )
         await session.flush()
-        job = await job_rows.add_job(session, INGEST, scope.user_id, document.document_id, number)
+        job = await job_rows.add_job(
+            session, INGEST, scope.user_id, document.document_id, number, parent_id=batch
+        )
         await access_rows.record(
             session, scope.user_id, "document.accepted", document.document_id, version=number
         )

@@ -35,6 +35,7 @@ JOB = {
     "job_id",
     "kind",
     "document_id",
+    "parent_id",
     "state",
     "progress",
     "eta_s",

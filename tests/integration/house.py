@@ -20,6 +20,7 @@ from app.services.generations import Generations
 from app.services.retrieval import SearchMode, SearchOptions
 from app.services.search_index import SearchIndex
 from app.wiring import Services, build_generations
+from ingestion.handlers import build_handlers
 from ingestion.pipeline import Pipeline
 from ingestion.tasks import Tasks
 
@@ -51,7 +52,10 @@ class House:
         services = self.services
         limits = services.settings.ingestion
         pipeline = Pipeline(services.database, services.blobs, services.embedder, limits)
-        return Tasks(services.database, pipeline, self.generations, limits.compact_after)
+        handlers = build_handlers(
+            services.database, pipeline, self.generations, limits.compact_after
+        )
+        return Tasks(services.database, handlers)
 
     def upload(self, content: str | bytes, filename: str = "note.txt") -> Upload:
         """A received file."""

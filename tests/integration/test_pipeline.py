@@ -16,7 +16,8 @@ from app.db.repositories import jobs as job_rows
 from app.domain.documents import DocumentStatus, JobState
 from app.domain.errors import Conflict, InvalidField, JobCancelled, NotFound, UnsupportedMedia
 from app.services.documents import Accepted
-from ingestion.pipeline import Pipeline, Work
+from ingestion.pipeline import Pipeline
+from ingestion.work import Work
 from tests.e2e.running import Process, environment, running, until
 from tests.fixtures.make_files import make_docx, make_ole, make_package, make_pdf
 from tests.integration.house import ADMIN, House, member
@@ -365,11 +366,11 @@ async def test_forgotten_worker_publishes_nothing(house: House) -> None:
     pipeline = Pipeline(
         services.database, services.blobs, services.embedder, services.settings.ingestion
     )
-    forgotten = Work(accepted.job_id, 1, accepted.document_id, 1, threading.Event())
+    forgotten = Work(accepted.job_id, 1, "admin", accepted.document_id, 1)
     with pytest.raises(JobCancelled, match="took this job over"):
         await pipeline.run(forgotten, no_progress)
     assert await house.live_chunk_ids() == []
-    current = Work(accepted.job_id, 2, accepted.document_id, 1, threading.Event())
+    current = Work(accepted.job_id, 2, "admin", accepted.document_id, 1)
     await pipeline.run(current, no_progress)
     assert len(await house.live_chunk_ids()) == 1
     assert (await house.job(accepted.job_id)).state == JobState.SUCCEEDED

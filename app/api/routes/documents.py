@@ -32,12 +32,19 @@ async def add_document(
     title: Annotated[str | None, Form(max_length=500)] = None,
     source_uri: Annotated[str | None, Form(max_length=2000)] = None,
     readers: Annotated[list[str] | None, Form()] = None,
+    batch: Annotated[str | None, Form(max_length=100)] = None,
 ) -> schemas.Accepted:
     """Accept a document; a job makes it searchable."""
     upload = await asyncio.to_thread(_receive, file)
     try:
         accepted = await services.documents.add(
-            caller, upload, collection, title or None, source_uri or None, readers or ()
+            caller,
+            upload,
+            collection,
+            title or None,
+            source_uri or None,
+            readers or (),
+            batch or None,
         )
     finally:
         upload.path.unlink(missing_ok=True)

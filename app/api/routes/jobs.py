@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from app.api import schemas
@@ -23,17 +24,28 @@ async def list_jobs(
     services: Wired,
     caller: Ingester,
     state: JobState | None = None,
+    parent: Annotated[str | None, Query(description="Only this job's children.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> schemas.Page[schemas.JobView]:
     """Jobs that the caller started or whose documents the caller may see, newest first."""
     async with services.database.transaction() as session:
-        rows = await job_rows.list_jobs(session, caller, state, limit + 1, cursor)
+        rows = await job_rows.list_jobs(
+            session, caller, limit + 1, state=state, parent_id=parent, before=cursor
+        )
     page = rows[:limit]
     return schemas.Page(
         items=[schemas.JobView.of(row, now()) for row in page],
         next_cursor=page[-1].job_id if len(rows) > limit else None,
     )
+
+
+@router.post("", status_code=201)
+async def add_batch(services: Wired, caller: Ingester, new: schemas.NewBatch) -> schemas.JobView:
+    """Make a batch: upload documents with its id as `batch`, and it sums them up."""
+    async with services.database.transaction() as session:
+        batch = await job_rows.add_batch(session, caller.user_id, new.files)
+        return schemas.JobView.of(batch, now())
 
 
 @router.get("/{job_id}")
@@ -45,7 +57,7 @@ async def get_job(services: Wired, caller: Ingester, job_id: str) -> schemas.Job
 
 @router.post("/{job_id}/cancel")
 async def cancel_job(services: Wired, caller: Ingester, job_id: str) -> schemas.JobView:
-    """Cancel: a queued job at once, a running one within seconds."""
+    """Cancel: a queued job at once, a running one within seconds; with it all its children."""
     return schemas.JobView.of(await services.documents.cancel_job(caller, job_id), now())
 
 

@@ -26,6 +26,7 @@ from app.api.schemas.documents import (
     DocumentChange,
     JobError,
     JobView,
+    NewBatch,
     NewCollection,
     Progress,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "JobError",
     "JobView",
     "KeyView",
+    "NewBatch",
     "NewCollection",
     "NewKey",
     "Page",

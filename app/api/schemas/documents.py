@@ -136,6 +136,12 @@ class CollectionChange(Body):
     readers: Annotated[list[str], Field(min_length=1)] | None = None
 
 
+class NewBatch(Body):
+    """A batch to be made: how many files its maker is going to upload."""
+
+    files: Annotated[int, Field(ge=1)]
+
+
 class Progress(BaseModel):
     """How far a job is."""
 
@@ -157,6 +163,7 @@ class JobView(BaseModel):
     job_id: str
     kind: str
     document_id: str | None
+    parent_id: str | None
     state: documents.JobState
     progress: Progress
     eta_s: float | None
@@ -177,6 +184,7 @@ class JobView(BaseModel):
             job_id=job.job_id,
             kind=job.kind,
             document_id=job.document_id,
+            parent_id=job.parent_id,
             state=documents.JobState(job.state),
             progress=Progress(done=job.done, total=job.total, unit=job.unit),
             eta_s=eta_s,

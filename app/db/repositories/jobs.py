@@ -1,23 +1,28 @@
 """Jobs, and the queue that carries them to a worker."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import procrastinate
 import psycopg
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import new_id, now
-from app.db.models import Document, Job
+from app.db.models import Document, DocumentVersion, Job
 from app.db.repositories.documents import readable
 from app.domain.access import AccessScope
-from app.domain.documents import JobState
-from app.domain.errors import NotFound
+from app.domain.documents import DocumentStatus, JobState
+from app.domain.errors import Conflict, NotFound
 
 TASK = "opora.run_job"
-QUEUE = "opora"
+FILES, LONG = "opora", "opora-long"
+"""The queues: of single files, and of work over many of them, which holds up no file."""
+
+BATCH = "batch"
 OPEN = (JobState.QUEUED, JobState.RUNNING)
+_ALONE, _IN_BULK = 10, 0  # priorities; the higher goes first
+_EMPTY_BATCH_S = 600
 
 
 def queue_app(url: str) -> procrastinate.App:
@@ -35,7 +40,11 @@ async def enqueue(session: AsyncSession, job: Job, run_at: datetime | None = Non
     assert isinstance(connection, psycopg.AsyncConnection)
     await session.flush()
     deferrer = _enqueuer.configure_task(
-        TASK, queue=QUEUE, schedule_at=run_at, connection=connection
+        TASK,
+        queue=FILES if job.document_id else LONG,
+        priority=_IN_BULK if job.parent_id else _ALONE,
+        schedule_at=run_at,
+        connection=connection,
     )
     job.queue_id = await deferrer.defer_async(job_id=job.job_id)
 
@@ -46,19 +55,59 @@ async def add_job(
     owner: str,
     document_id: str | None = None,
     version: int | None = None,
+    *,
+    parent_id: str | None = None,
+    options: dict[str, object] | None = None,
 ) -> Job:
-    """Store a job and enqueue it."""
+    """Store a job and enqueue it.
+
+    A child goes behind the jobs that stand alone, and opens its parent again where that has ended.
+
+    Raises:
+        Conflict: The parent was cancelled.
+    """
+    if parent_id is not None:
+        await _open_parent(session, parent_id)
     job = Job(
         job_id=new_id("job"),
         kind=kind,
         owner=owner,
         document_id=document_id,
         version=version,
+        parent_id=parent_id,
+        options=options or {},
         state=JobState.QUEUED,
     )
     session.add(job)
     await enqueue(session, job)
     return job
+
+
+async def add_batch(session: AsyncSession, owner: str, files: int) -> Job:
+    """Store a job that only sums up its children: so many files are expected."""
+    batch = Job(
+        job_id=new_id("job"),
+        kind=BATCH,
+        owner=owner,
+        state=JobState.RUNNING,
+        waiting=True,
+        total=files,
+        unit="files",
+        started_at=now(),
+    )
+    session.add(batch)
+    await session.flush()
+    return batch
+
+
+async def _open_parent(session: AsyncSession, parent_id: str) -> None:
+    parent = await session.get(Job, parent_id, with_for_update={"key_share": True})
+    if parent is None:
+        raise NotFound(f"there is no job {parent_id!r}")
+    if parent.cancel_requested or parent.state == JobState.CANCELLED:
+        raise Conflict(f"job {parent_id!r} was cancelled")
+    if parent.state not in OPEN:
+        parent.state, parent.waiting, parent.finished_at = JobState.RUNNING, True, None
 
 
 async def get_job(
@@ -75,12 +124,20 @@ async def get_job(
 
 
 async def list_jobs(
-    session: AsyncSession, scope: AccessScope, state: str | None, limit: int, before: str | None
+    session: AsyncSession,
+    scope: AccessScope,
+    limit: int,
+    *,
+    state: str | None = None,
+    parent_id: str | None = None,
+    before: str | None = None,
 ) -> Sequence[Job]:
     """Visible jobs, newest first."""
     query = _visible(scope).order_by(Job.job_id.desc()).limit(limit)
     if state:
         query = query.where(Job.state == state)
+    if parent_id:
+        query = query.where(Job.parent_id == parent_id)
     if before:
         query = query.where(Job.job_id < before)
     return (await session.scalars(query)).all()
@@ -108,6 +165,91 @@ async def count_by_state(session: AsyncSession) -> dict[str, int]:
     """How many jobs are in each state."""
     rows = await session.execute(select(Job.state, func.count()).group_by(Job.state))
     return {row[0]: row[1] for row in rows}
+
+
+async def has_children(session: AsyncSession, job_id: str) -> bool:
+    """Whether a job has made others."""
+    found = select(Job.job_id).where(Job.parent_id == job_id).limit(1)
+    return (await session.scalars(found)).first() is not None
+
+
+async def cancel(session: AsyncSession, job: Job) -> None:
+    """Cancel an open job and its children: queued ones at once; running ones are asked to end."""
+    job.cancel_requested = True
+    await session.flush()
+    family = update(Job).where((Job.job_id == job.job_id) | (Job.parent_id == job.job_id))
+    ended = await session.execute(
+        family.where(Job.state == JobState.QUEUED)
+        .values(state=JobState.CANCELLED, finished_at=now())
+        .returning(Job.document_id, Job.version)
+    )
+    versions = [(row[0], row[1]) for row in ended if row[0] is not None]
+    await session.execute(family.where(Job.state == JobState.RUNNING).values(cancel_requested=True))
+    await session.execute(
+        update(DocumentVersion)
+        .where(tuple_(DocumentVersion.document_id, DocumentVersion.version).in_(versions))
+        .values(
+            status=DocumentStatus.CANCELLED,
+            reason="cancelled before it started",
+            finished_at=now(),
+        )
+    )
+    await session.refresh(job)
+
+
+async def sum_up(session: AsyncSession) -> int:
+    """Count the ended children of the waiting jobs, and end those whose children all have.
+
+    Returns:
+        How many are waiting still.
+    """
+    counted = await session.execute(
+        text(
+            """
+            UPDATE job SET done = c.ended, total = greatest(job.total, c.children),
+                state = CASE WHEN c.open > 0 OR c.children = 0 AND job.created_at > :too_old
+                        AND NOT job.cancel_requested THEN job.state
+                    WHEN job.cancel_requested THEN 'cancelled'
+                    WHEN c.failed > 0 THEN 'failed' ELSE 'succeeded' END,
+                error_code = CASE WHEN c.failed > 0 THEN 'children_failed' END,
+                error_message = CASE WHEN c.failed > 0
+                    THEN c.failed || ' of ' || c.children || ' files failed' END
+            FROM (
+                SELECT p.job_id, count(child.job_id) AS children,
+                    count(*) FILTER (WHERE child.state IN ('queued', 'running')) AS open,
+                    count(*) FILTER (WHERE child.state = 'failed') AS failed,
+                    count(*) FILTER (WHERE child.state NOT IN ('queued', 'running')) AS ended
+                FROM job p LEFT JOIN job child ON child.parent_id = p.job_id
+                WHERE p.waiting AND p.state = 'running'
+                GROUP BY p.job_id
+            ) c
+            WHERE job.job_id = c.job_id AND job.state = 'running' AND job.waiting
+            RETURNING job.job_id, job.state
+            """
+        ),
+        {"too_old": now() - timedelta(seconds=_EMPTY_BATCH_S)},
+    )
+    states = {row[0]: row[1] for row in counted}
+    ended = [job_id for job_id, state in states.items() if state not in OPEN]
+    if ended:
+        await session.execute(
+            update(Job).where(Job.job_id.in_(ended)).values(waiting=False, finished_at=now())
+        )
+    return len(states) - len(ended)
+
+
+async def find_lost(session: AsyncSession) -> Sequence[Job]:
+    """Open jobs that no queue holds: their worker could not write down how they ended."""
+    unheld = text(
+        "NOT EXISTS (SELECT FROM procrastinate_jobs q WHERE q.id = job.queue_id "
+        "AND q.status IN ('todo', 'doing'))"
+    )
+    query = (
+        select(Job)
+        .where(Job.state.in_(OPEN), ~Job.waiting, unheld)
+        .with_for_update(skip_locked=True)
+    )
+    return (await session.scalars(query)).all()
 
 
 def finish(job: Job, state: JobState, code: str | None = None, message: str | None = None) -> None:

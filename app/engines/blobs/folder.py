@@ -5,6 +5,8 @@ import secrets
 import shutil
 from pathlib import Path
 
+from app.domain.errors import StorageUnavailable
+
 
 class FolderBlobStore:
     """Keeps a blob under `root/ab/abcdef...`; the key is its SHA-256 in hex."""
@@ -13,7 +15,17 @@ class FolderBlobStore:
         self._root = root
 
     def put(self, key: str, source: Path) -> None:
-        """Move a finished local file into the store, durably; a present key is kept."""
+        """Move a finished local file into the store, durably; a present key is kept.
+
+        Raises:
+            StorageUnavailable: The folder cannot be written, or its disk is full.
+        """
+        try:
+            self._put(key, source)
+        except OSError as error:
+            raise StorageUnavailable(f"the store of files: {error.strerror or error}") from error
+
+    def _put(self, key: str, source: Path) -> None:
         target = self.local_path(key)
         if target.exists():
             source.unlink(missing_ok=True)
