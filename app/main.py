@@ -14,7 +14,7 @@ from app import __version__, web
 from app.api import errors
 from app.api.gate import Gate
 from app.api.routes import admin, answers, documents, glossary, jobs, openai, operations
-from app.domain.errors import Unavailable
+from app.domain.errors import OperatorError, Unavailable
 from app.telemetry import get_logger
 from app.wiring import Services
 
@@ -51,7 +51,8 @@ def create_app(services: Services) -> FastAPI:
         temporary = services.settings.data / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         tempfile.tempdir = str(temporary)
-        await services.index.load()
+        with contextlib.suppress(OperatorError):  # `/readyz` names it; a re-index may be the cure
+            await services.index.load()
         await services.glossary.catch_up()
         interval_s = services.settings.retrieval.follow_interval_s
         followers = [

@@ -1,12 +1,13 @@
 """The one place where settings become objects."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from app.db.repositories import documents as document_rows
 from app.db.session import Database
 from app.domain.access import PUBLIC
 from app.domain.ports import BlobStore, ChatModel, Embedder, LexicalIndex, Reranker, VectorIndex
+from app.domain.recipes import EmbedderSpec
 from app.engines.blobs.folder import FolderBlobStore
 from app.engines.embedder.deterministic import HashEmbedder
 from app.engines.embedder.openai_http import OpenAiEmbedder
@@ -23,9 +24,10 @@ from app.services.answering import Answering
 from app.services.documents import DEFAULT_COLLECTION, Documents
 from app.services.generations import Generations
 from app.services.glossary import LiveGlossary
+from app.services.live_index import LiveIndex
+from app.services.recipes import Recipes
 from app.services.retrieval import Retrieval
 from app.services.rewriting import Rewriter
-from app.services.search_index import SearchIndex
 from app.settings import EmbedderSettings, Settings
 
 DEFAULT_ASSISTANT = "opora"
@@ -40,8 +42,9 @@ class Services:
     access: Access
     documents: Documents
     blobs: BlobStore
-    embedder: Embedder
-    index: SearchIndex
+    recipes: Recipes
+    generations: Generations
+    index: LiveIndex
     glossary: LiveGlossary
     retrieval: Retrieval
     answering: Answering
@@ -75,6 +78,8 @@ def build_embedder(settings: EmbedderSettings) -> Embedder:
             return UniversalSentenceEncoder(threads=settings.threads)
         case "hash":
             return HashEmbedder()
+        case model if model.startswith("hash:"):
+            return HashEmbedder(int(model.removeprefix("hash:")))
         case model:
             return SentenceTransformerEmbedder(
                 model,
@@ -105,15 +110,23 @@ def build_blobs(settings: Settings) -> BlobStore:
     return FolderBlobStore(settings.data / "blobs")
 
 
-def build_generations(settings: Settings, database: Database, embedder: Embedder) -> Generations:
+def build_recipes(settings: Settings, database: Database) -> Recipes:
+    """Recipes, whose embedders use this machine's device, threads and key."""
+
+    def build(spec: EmbedderSpec) -> Embedder:
+        return build_embedder(settings.embedder.model_copy(update=asdict(spec)))
+
+    configured = EmbedderSpec(**settings.embedder.model_dump(include={*EmbedderSpec.__slots__}))
+    return Recipes(database, build, configured, settings.ingestion.chunk_tokens)
+
+
+def build_generations(settings: Settings, database: Database) -> Generations:
     """Generations under the data directory."""
-    fingerprint = embedder.fingerprint
 
-    def new_legs() -> tuple[VectorIndex, LexicalIndex]:
-        vectors = FaissIndex(fingerprint.dimension, exact_up_to=settings.retrieval.exact_up_to)
-        return vectors, Bm25Index()
+    def new_legs(dimension: int) -> tuple[VectorIndex, LexicalIndex]:
+        return FaissIndex(dimension, exact_up_to=settings.retrieval.exact_up_to), Bm25Index()
 
-    return Generations(database, settings.data / "generations", fingerprint, new_legs)
+    return Generations(database, settings.data / "generations", new_legs)
 
 
 def build_chat(settings: Settings) -> ChatModel:
@@ -131,14 +144,14 @@ def build_rewriter(settings: Settings, chat: ChatModel) -> Rewriter:
 def build_services(settings: Settings, url: str) -> Services:
     """Wire the app's use cases on a database URL."""
     database = build_database(settings, url)
-    embedder = build_embedder(settings.embedder)
     blobs = build_blobs(settings)
-    index = build_generations(settings, database, embedder).search_index()
+    recipes = build_recipes(settings, database)
+    generations = build_generations(settings, database)
+    index = LiveIndex(database, recipes, generations)
     glossary = LiveGlossary(database)
     retrieval = Retrieval(
         database,
         index,
-        embedder,
         settings.retrieval,
         build_reranker(settings),
         settings.reranker,
@@ -151,14 +164,14 @@ def build_services(settings: Settings, url: str) -> Services:
         access=Access(database),
         documents=Documents(database, blobs),
         blobs=blobs,
-        embedder=embedder,
+        recipes=recipes,
+        generations=generations,
         index=index,
         glossary=glossary,
         retrieval=retrieval,
         answering=Answering(
             database,
             retrieval,
-            embedder,
             chat,
             build_rewriter(settings, chat),
             settings.answering,

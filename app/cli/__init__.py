@@ -86,7 +86,7 @@ def app(follow_parent: FollowParent = False) -> None:
 def worker(follow_parent: FollowParent = False) -> None:
     """Run one ingestion worker alone."""
     from app.telemetry import configure_logging
-    from app.wiring import build_blobs, build_database, build_embedder, build_generations
+    from app.wiring import build_blobs, build_database, build_generations, build_recipes
     from ingestion.handlers import build_handlers
     from ingestion.pipeline import Pipeline
     from ingestion.tasks import Tasks
@@ -97,10 +97,15 @@ def worker(follow_parent: FollowParent = False) -> None:
 
     async def run() -> None:
         database = build_database(settings, url)
-        embedder = build_embedder(settings.embedder)
-        pipeline = Pipeline(database, build_blobs(settings), embedder, settings.ingestion)
-        generations = build_generations(settings, database, embedder)
-        handlers = build_handlers(database, pipeline, generations, settings.ingestion.compact_after)
+        recipes = build_recipes(settings, database)
+        pipeline = Pipeline(database, build_blobs(settings), recipes, settings.ingestion)
+        handlers = build_handlers(
+            database,
+            pipeline,
+            recipes,
+            build_generations(settings, database),
+            settings.ingestion.compact_after,
+        )
         await run_worker(database, Tasks(database, handlers), settings.ingestion)
         await database.close()
 

@@ -92,7 +92,7 @@ async def _measure(
                 len(rejected),
                 lambda n: progress.advance(asking, n),
             )
-            return result, str(services.embedder.fingerprint)
+            return result, (await services.recipes.serving()).fingerprint
 
 
 def _settings(settings: Settings) -> dict[str, object]:

@@ -18,12 +18,14 @@ from app.domain.access import PUBLIC
 from app.domain.documents import ChunkDraft, DocumentStatus, MediaType, ParsedDocument, index_text
 from app.domain.errors import DocumentRejected, EmptyDocument, UnsupportedMedia
 from app.domain.ports import Embedder, Vectors
+from app.domain.recipes import Recipe
 from app.quality.datasets import CorpusDocument, Dataset
 from app.services.documents import DEFAULT_COLLECTION
 from app.services.media_types import sniff
 from app.settings import DatabaseSettings, IngestionSettings, Settings
 from app.wiring import Services, build_services, prepare_database
 from ingestion.chunking import chunk
+from ingestion.indexing import fresh
 from ingestion.parsers import markdown
 from ingestion.parsers.sandbox import parse_in_sandbox
 from ingestion.pipeline import publish
@@ -118,31 +120,35 @@ def _parse_text(text: str, limits: IngestionSettings) -> ParsedDocument:
 
 async def _fill(services: Services, dataset: Dataset, progress: Progress) -> list[str]:
     rejected: list[str] = []
+    recipe = await services.recipes.serving()
+    embedder = await services.recipes.embedder_of(recipe)
     for start in range(0, len(dataset.documents), _DOCUMENTS_AT_ONCE):
         batch = dataset.documents[start : start + _DOCUMENTS_AT_ONCE]
-        documents, reasons = await asyncio.to_thread(_cut_all, batch, services)
+        documents, reasons = await asyncio.to_thread(_cut_all, batch, embedder, services)
         texts = [text for document in documents for text in document.texts()]
         if texts:
-            vectors = await asyncio.to_thread(services.embedder.embed_passages, texts)
-            await _store(services, documents, vectors)
+            vectors = await asyncio.to_thread(embedder.embed_passages, texts)
+            await _store(services, documents, recipe, vectors)
         rejected += reasons
         progress(len(batch))
     return rejected
 
 
 def _cut_all(
-    batch: tuple[CorpusDocument, ...], services: Services
+    batch: tuple[CorpusDocument, ...], embedder: Embedder, services: Services
 ) -> tuple[list[CutDocument], list[str]]:
     documents, reasons = [], []
     for document in batch:
         try:
-            documents.append(cut(document, services.embedder, services.settings.ingestion))
+            documents.append(cut(document, embedder, services.settings.ingestion))
         except (DocumentRejected, UnsupportedMedia) as error:
             reasons.append(f"{document.document_id}: {error.message}")
     return documents, reasons
 
 
-async def _store(services: Services, documents: list[CutDocument], vectors: Vectors) -> None:
+async def _store(
+    services: Services, documents: list[CutDocument], recipe: Recipe, vectors: Vectors
+) -> None:
     ends = np.cumsum([len(document.drafts) for document in documents])[:-1]
     async with services.database.transaction() as session:
         views = [_rows(document) for document in documents]
@@ -151,15 +157,11 @@ async def _store(services: Services, documents: list[CutDocument], vectors: Vect
         session.add_all(view.version for view in views)
         await session.flush()
         for view, cut_document, rows in zip(views, documents, np.split(vectors, ends), strict=True):
-            await publish(
-                session,
-                view,
-                cut_document.title,
-                cut_document.parsed,
-                cut_document.drafts,
-                rows,
-                services.embedder.fingerprint,
+            title, document_id = cut_document.title, cut_document.document_id
+            whole = fresh(
+                recipe, document_id, title, cut_document.parsed, cut_document.drafts, rows
             )
+            await publish(session, view, title, whole)
 
 
 def _rows(document: CutDocument) -> DocumentView:

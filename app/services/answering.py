@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 
 from app.db.session import Database
@@ -20,7 +21,7 @@ from app.domain.answers import (
 from app.domain.citations import Sentence, cite, find_support, read_sentences, with_marker
 from app.domain.documents import Passage, SearchFilters
 from app.domain.errors import Overloaded
-from app.domain.evidence import Excerpt, choose_evidence, render
+from app.domain.evidence import Excerpt, Similarity, choose_evidence, render
 from app.domain.follow_ups import Asked
 from app.domain.ports import ChatModel, ChatParams, Embedder
 from app.domain.prompts import PROMPT_VERSION, answer_prompt, prompt
@@ -115,7 +116,6 @@ class Answering:
         self,
         database: Database,
         retrieval: Retrieval,
-        embedder: Embedder,
         chat: ChatModel,
         rewriter: Rewriter,
         settings: AnsweringSettings,
@@ -123,7 +123,6 @@ class Answering:
     ) -> None:
         self._database = database
         self._retrieval = retrieval
-        self._embedder = embedder
         self._chat = chat
         self._rewriter = rewriter
         self._settings = settings
@@ -186,16 +185,17 @@ class Answering:
         found = await self._search(scope, question, asked, rewriting_ms)
         language = question.language or found.language
         timings_ms = rewriting_ms | found.result.timings_ms
+        similarity = partial(_similarity, found.result.index.embedder)
         with stage("choose_evidence", timings_ms):
             excerpts = await asyncio.to_thread(
                 choose_evidence,
                 f"{found.text} {found.translated}".rstrip(),
                 found.result.passages,
                 self._settings.evidence_tokens,
-                self._similarity,
+                similarity,
             )
         passages = tuple(excerpt.passage for excerpt in excerpts)
-        draft = _Draft(language, passages)
+        draft = _Draft(language, passages, similarity)
         generation_id = found.result.generation_id
         yield Retrieved(passages, generation_id)
         if not excerpts:
@@ -237,7 +237,8 @@ class Answering:
         if translated is None:
             return found
         both = replace(asked, translated=translated)
-        return _Found(await self._retrieval.search(scope, both, limit, options), translated)
+        again = await self._retrieval.search(scope, both, limit, options, found.result.index)
+        return _Found(again, translated)
 
     async def _write(
         self,
@@ -294,7 +295,7 @@ class Answering:
         excerpts: Sequence[Excerpt],
         draft: "_Draft",
     ) -> list[Token | Cited]:
-        support = await asyncio.to_thread(find_support, sentence, asked, excerpts, self._similarity)
+        support = await asyncio.to_thread(find_support, sentence, asked, excerpts, draft.similarity)
         if support is None or support.score < self._settings.min_support:
             log.debug("answer.sentence_dropped", support=support.score if support else 0.0)
             return []
@@ -306,9 +307,10 @@ class Answering:
         draft.citations.append(citation)
         return [Token(lead + text), Cited(citation)]
 
-    def _similarity(self, text: str, others: Sequence[str]) -> list[float]:
-        vectors = self._embedder.embed_passages([text, *others])
-        return [float(score) for score in vectors[1:] @ vectors[0]]
+
+def _similarity(embedder: Embedder, text: str, others: Sequence[str]) -> list[float]:
+    vectors = embedder.embed_passages([text, *others])
+    return [float(score) for score in vectors[1:] @ vectors[0]]
 
 
 def evidence_strength(language: str, passages: Sequence[Passage]) -> float:
@@ -327,7 +329,10 @@ def evidence_strength(language: str, passages: Sequence[Passage]) -> float:
 class _Draft:
     """An answer in the making."""
 
-    def __init__(self, language: str, passages: tuple[Passage, ...]) -> None:
+    def __init__(
+        self, language: str, passages: tuple[Passage, ...], similarity: Similarity
+    ) -> None:
+        self.similarity = similarity
         self.language = language
         self.passages = passages
         self.text = ""

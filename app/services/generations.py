@@ -3,15 +3,18 @@
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.db.base import new_id
 from app.db.models import Generation
 from app.db.repositories import index as index_rows
+from app.db.repositories import jobs as job_rows
+from app.db.repositories.jobs import COMPACT, WORKER
 from app.db.session import Database
 from app.domain.errors import DamagedGeneration
-from app.domain.ports import EmbedderFingerprint, LexicalIndex, VectorIndex
+from app.domain.ports import Embedder, LexicalIndex, VectorIndex
+from app.domain.recipes import Recipe
 from app.domain.text import TEXT_FINGERPRINT
 from app.services import generation_files
 from app.services.search_index import Legs, SearchIndex
@@ -23,7 +26,7 @@ FROM_SQL = "sql"
 
 
 class Generations:
-    """Loads the active generation and builds the next one.
+    """Loads the active generation of a recipe and builds the next one.
 
     A generation is a cache: when it is missing here, damaged or of another time, the legs start
     empty and SearchIndex.load fills them from SQL.
@@ -33,43 +36,61 @@ class Generations:
         self,
         database: Database,
         root: Path,
-        fingerprint: EmbedderFingerprint,
-        new_legs: Callable[[], tuple[VectorIndex, LexicalIndex]],
+        new_legs: Callable[[int], tuple[VectorIndex, LexicalIndex]],
     ) -> None:
+        """Take the folder of all generations, and what makes empty legs of a dimension."""
         self._database = database
         self._root = root
-        self._fingerprint = fingerprint
         self._new_legs = new_legs
 
-    def search_index(self) -> SearchIndex:
-        """An index that starts from the active generation."""
-        return SearchIndex(self._database, self._fingerprint, self.load_active)
+    def search_index(self, recipe: Recipe, embedder: Embedder) -> SearchIndex:
+        """An index that starts from the recipe's active generation."""
+        dimension = embedder.fingerprint.dimension
 
-    async def load_active(self) -> Legs:
+        async def load_legs() -> Legs:
+            return await self._load_active(recipe, dimension)
+
+        return SearchIndex(self._database, recipe.recipe_id, embedder, load_legs)
+
+    async def _load_active(self, recipe: Recipe, dimension: int) -> Legs:
         """Load the active generation's files after checking their sums, or empty legs."""
         async with self._database.transaction() as session:
-            row = await index_rows.active_generation(session)
+            row = await index_rows.active_generation(session, recipe.recipe_id)
         if row is None:
-            return Legs(*self._new_legs(), FROM_SQL)
+            return Legs(*self._new_legs(dimension), FROM_SQL)
         try:
-            return await asyncio.to_thread(self._load, row)
+            return await asyncio.to_thread(self._load, row, recipe, dimension)
         except DamagedGeneration as error:
             log.warning("generation.not_used", generation=row.generation_id, reason=error.message)
-            return Legs(*self._new_legs(), FROM_SQL)
+            await self._set_aside(row.generation_id)
+            return Legs(*self._new_legs(dimension), FROM_SQL)
 
-    async def build(self) -> str | None:
-        """Save what SQL holds as a new generation and make it the active one.
+    async def _set_aside(self, generation_id: str) -> None:
+        """Keep a damaged directory under another name, and have a new generation built.
+
+        A directory that is not there at all is another machine's.
+        """
+        try:
+            aside = self._root / f"damaged-{generation_id}"
+            await asyncio.to_thread((self._root / generation_id).rename, aside)
+        except OSError as error:
+            log.info("generation.not_set_aside", generation=generation_id, reason=str(error))
+            return
+        async with self._database.transaction() as session:
+            if await job_rows.open_job_of_kind(session, COMPACT) is None:
+                await job_rows.add_job(session, COMPACT, WORKER)
+
+    async def build(self, recipe: Recipe, embedder: Embedder) -> str | None:
+        """Save what SQL holds for a recipe as its active generation.
 
         Returns:
             Its id, or None when nothing has changed since the active one.
         """
-        index = self.search_index()
+        index = self.search_index(recipe, embedder)
         await index.load()
         legs = index.legs
-        assert legs is not None
         async with self._database.transaction() as session:
-            before = await index_rows.active_generation(session)
-            model_id = await index_rows.embedding_model_id(session, self._fingerprint)
+            before = await index_rows.active_generation(session, recipe.recipe_id)
         if (
             before is not None
             and before.generation_id == legs.generation_id
@@ -85,7 +106,7 @@ class Generations:
                 self._root / generation_id,
                 legs.vectors,
                 legs.lexical,
-                str(self._fingerprint),
+                recipe.fingerprint,
                 index.log_number,
                 recall,
             )
@@ -94,7 +115,7 @@ class Generations:
                 session,
                 Generation(
                     generation_id=generation_id,
-                    embedding_model_id=model_id,
+                    recipe_id=recipe.recipe_id,
                     text_fingerprint=TEXT_FINGERPRINT,
                     log_number=index.log_number,
                     chunks=legs.vectors.size,
@@ -103,8 +124,7 @@ class Generations:
                     state="active",
                 ),
             )
-        for old in retired:
-            await asyncio.to_thread(shutil.rmtree, self._root / old, ignore_errors=True)
+        await self.remove(retired)
         log.info(
             "generation.built",
             generation=generation_id,
@@ -113,14 +133,19 @@ class Generations:
         )
         return generation_id
 
-    def _load(self, row: Generation) -> Legs:
+    async def remove(self, generation_ids: Sequence[str]) -> None:
+        """Delete directories."""
+        for generation_id in generation_ids:
+            await asyncio.to_thread(shutil.rmtree, self._root / generation_id, ignore_errors=True)
+
+    def _load(self, row: Generation, recipe: Recipe, dimension: int) -> Legs:
         directory = self._root / row.generation_id
         manifest = generation_files.verify(directory, row.manifest_sha256)
-        if manifest.embedder != str(self._fingerprint):
+        if manifest.embedder != recipe.fingerprint:
             raise DamagedGeneration(f"it was built with the embedder {manifest.embedder!r}")
         if manifest.text != TEXT_FINGERPRINT:
             raise DamagedGeneration(f"its keys were made by {manifest.text!r}")
-        vectors, lexical = self._new_legs()
+        vectors, lexical = self._new_legs(dimension)
         vectors.load(directory / generation_files.VECTORS)
         lexical.load(directory / generation_files.LEXICAL)
         return Legs(vectors, lexical, row.generation_id)

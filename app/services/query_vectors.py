@@ -18,14 +18,14 @@ class QueryVectors:
     """
 
     def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
+        self.embedder = embedder
         self._known: OrderedDict[str, Vectors] = OrderedDict()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 (n, dim), rows L2-normalised."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new:
-            self._known.update(zip(new, self._embedder.embed_queries(new), strict=True))
+            self._known.update(zip(new, self.embedder.embed_queries(new), strict=True))
         vectors = np.stack([self._known[text] for text in texts])
         for text in texts:
             self._known.move_to_end(text)

@@ -17,7 +17,7 @@ from app.db.session import Database
 from app.domain import ranking
 from app.domain.access import AccessScope
 from app.domain.documents import Passage, SearchFilters, index_text
-from app.domain.errors import IndexUnavailable, RerankerUnavailable
+from app.domain.errors import RerankerUnavailable
 from app.domain.follow_ups import Asked
 from app.domain.fusion import Fused, fuse
 from app.domain.passages import (
@@ -27,7 +27,7 @@ from app.domain.passages import (
     joined,
     neighbour_runs,
 )
-from app.domain.ports import Embedder, Ids, Reranker, Scores, Vectors
+from app.domain.ports import Ids, Reranker, Scores, Vectors
 from app.domain.query import Expand, SearchQuery, read_query
 from app.domain.text import (
     FUNCTION_KEYS,
@@ -38,6 +38,8 @@ from app.domain.text import (
 )
 from app.domain.validity import asks_about_the_past
 from app.services.batching import Batcher
+from app.services.live_documents import LiveDocuments
+from app.services.live_index import LiveIndex
 from app.services.query_vectors import QueryVectors
 from app.services.search_index import Legs, SearchIndex
 from app.settings import RerankerSettings, RetrievalSettings
@@ -81,6 +83,7 @@ class SearchResult:
 
     passages: tuple[Passage, ...]
     query: SearchQuery
+    index: SearchIndex
     generation_id: str
     timings_ms: dict[str, float]
 
@@ -93,6 +96,7 @@ class _Search:
     scope: AccessScope
     k: int
     options: SearchOptions
+    index: SearchIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +114,17 @@ class Retrieval:
     def __init__(
         self,
         database: Database,
-        index: SearchIndex,
-        embedder: Embedder,
+        live: LiveIndex,
         settings: RetrievalSettings,
         reranker: Reranker | None,
         reranker_settings: RerankerSettings,
         expand: Expand,
     ) -> None:
         self._database = database
-        self._index = index
-        self._embedder = embedder
+        self._live = live
         # Each mode has its own, so that lexical search works while an embeddings server is down.
         self._batchers = {mode: Batcher(f"search-{mode}", self._find) for mode in SearchMode}
-        self._vectors = {mode: QueryVectors(embedder) for mode in SearchMode}
+        self._vectors: dict[SearchMode, QueryVectors] = {}
         self._settings = settings
         self._reranker = reranker
         # Its own, so that a reranker that hangs holds up nothing else.
@@ -136,21 +138,30 @@ class Retrieval:
         asked: Asked,
         limit: int,
         options: SearchOptions = SearchOptions(),
+        index: SearchIndex | None = None,
     ) -> SearchResult:
         """Find the best passages that the caller may read.
+
+        Args:
+            scope: The caller's rights.
+            asked: The question.
+            limit: Most passages.
+            options: How to search.
+            index: That of an earlier search which this one adds to; by default the live one.
 
         Raises:
             IndexUnavailable: This process has not loaded an index yet.
             EmbedderUnavailable: The embeddings server does not answer.
             Overloaded: Too many searches wait.
         """
-        if self._index.legs is None:
-            raise IndexUnavailable("the index is still loading; try again in a moment")
-        generation_id = self._index.generation_id
+        index = index or self._live.current
+        generation_id = index.generation_id
         timings_ms: dict[str, float] = {}
         with stage("retrieve", timings_ms):
             k = max(self._settings.candidates, limit)
-            found = await self._batchers[options.mode].submit(_Search(asked, scope, k, options))
+            found = await self._batchers[options.mode].submit(
+                _Search(asked, scope, k, options, index)
+            )
         timings_ms |= found.timings_ms
         query, hits = found.query, found.hits
         readings = [query.text, asked.translated] if asked.translated else [query.text]
@@ -163,21 +174,22 @@ class Retrieval:
             if query.phrases:
                 loaded = await asyncio.to_thread(_lift_phrases, query.phrases, loaded)
             with stage("rank", timings_ms):
-                passages = await asyncio.to_thread(self._shape, readings, loaded, limit)
+                passages = await asyncio.to_thread(self._shape, index.legs, readings, loaded, limit)
             if len(passages) == limit or count >= len(hits):
                 break
-        return SearchResult(passages, query, generation_id, timings_ms)
+        return SearchResult(passages, query, index, generation_id, timings_ms)
 
     def warm(self) -> None:
         """Load the models, so that no question waits for them. Blocks."""
-        self._embedder.embed_queries(["?"])
+        self._live.current.embedder.embed_queries(["?"])
         if self._reranker:
             self._reranker.score("?", ["?"])
 
     def has_documents(self, scope: AccessScope, filters: SearchFilters) -> bool:
         """Whether there is anything that the caller may read and the filters let through."""
-        allowed = self._index.documents.allowed(scope, filters)
-        return len(self._index.documents) > 0 if allowed is None else len(allowed) > 0
+        documents = self._live.current.documents
+        allowed = documents.allowed(scope, filters)
+        return len(documents) > 0 if allowed is None else len(allowed) > 0
 
     def close(self) -> None:
         """Release the threads."""
@@ -186,12 +198,21 @@ class Retrieval:
         self._rerank_threads.shutdown(wait=False, cancel_futures=True)
 
     def _find(self, searches: Sequence[_Search]) -> list[_Found]:
-        """Search both legs for a batch of one mode, and put the hits in order."""
-        legs = self._index.legs
-        assert legs is not None
+        """Search for a batch of one mode, which holds two indexes only while they change over."""
+        found: dict[int, _Found] = {}
+        indexes = {search.index.recipe_id: search.index for search in searches}
+        for index in indexes.values():
+            places = [place for place, search in enumerate(searches) if search.index is index]
+            found.update(
+                zip(places, self._find_in(index, [searches[p] for p in places]), strict=True)
+            )
+        return [found[place] for place in range(len(searches))]
+
+    def _find_in(self, index: SearchIndex, searches: Sequence[_Search]) -> list[_Found]:
+        """Search both legs, and put the hits in order."""
+        legs, documents = index.legs, index.documents
         mode = searches[0].options.mode
         clock = _Clock()
-        documents = self._index.documents
         allowed = [documents.allowed(search.scope, search.options.filters) for search in searches]
         queries = [
             self._read(search.asked, legs, ids)
@@ -207,7 +228,7 @@ class Retrieval:
             ]
             clock.lap("search_lexical")
         if mode is not SearchMode.LEXICAL:
-            vectors = self._vectors[mode].embed([query.text for query in queries])
+            vectors = self._embed(mode, index, [query.text for query in queries])
             clock.lap("embed_query")
             dense = _dense(legs, vectors, [search.k for search in searches], allowed)
             cosines = [
@@ -221,7 +242,9 @@ class Retrieval:
             queries, searches, dense, lexical, cosines, strict=True
         ):
             best = legs.lexical.best_possible(query.weights)
-            hits = self._order(fuse(near, worded, other, best, weight), query, search.options)
+            hits = self._order(
+                documents, fuse(near, worded, other, best, weight), query, search.options
+            )
             found.append(_Found(query, hits, clock.laps_ms))
         clock.lap("fuse")
         return found
@@ -241,12 +264,22 @@ class Retrieval:
             weights=with_beginnings(weights),
         )
 
+    def _embed(self, mode: SearchMode, index: SearchIndex, texts: Sequence[str]) -> Vectors:
+        known = self._vectors.get(mode)
+        if known is None or known.embedder is not index.embedder:
+            known = self._vectors[mode] = QueryVectors(index.embedder)
+        return known.embed(texts)
+
+    @staticmethod
     def _order(
-        self, hits: Sequence[Fused], query: SearchQuery, options: SearchOptions
+        documents: LiveDocuments,
+        hits: Sequence[Fused],
+        query: SearchQuery,
+        options: SearchOptions,
     ) -> list[Fused]:
         return ranking.order(
             hits,
-            self._index.documents.of_chunks([hit.chunk_id for hit in hits]),
+            documents.of_chunks([hit.chunk_id for hit in hits]),
             wants_the_past=asks_about_the_past(query.text),
             recent_at=now() if options.prefer_recent else None,
         )
@@ -285,14 +318,12 @@ class Retrieval:
         return _reordered(passages, scores)
 
     def _shape(
-        self, readings: Sequence[str], loaded: Sequence[Passage], limit: int
+        self, legs: Legs, readings: Sequence[str], loaded: Sequence[Passage], limit: int
     ) -> tuple[Passage, ...]:
         """Join neighbours, collapse copies, and measure how much of the question's words they hold.
 
         `readings` are the question in each language that was searched for.
         """
-        legs = self._index.legs
-        assert legs is not None
         runs = {
             best_of(run).chunk_id: run
             for run in neighbour_runs(loaded, self._settings.joined_tokens)

@@ -1,4 +1,4 @@
-"""Both index legs of one process and how they follow the truth in SQL."""
+"""Both index legs of a recipe and how they follow the truth in SQL."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,10 +11,8 @@ from app.db.repositories import documents as document_rows
 from app.db.repositories import index as index_rows
 from app.db.session import Database
 from app.domain.documents import IndexedDocument
-from app.domain.errors import FingerprintMismatch
-from app.domain.ports import EmbedderFingerprint, Ids, LexicalIndex, VectorIndex, Vectors
+from app.domain.ports import Embedder, Ids, LexicalIndex, VectorIndex, Vectors
 from app.domain.text import index_keys
-from app.services.following import follow
 from app.services.live_documents import LiveDocuments
 from app.telemetry import INDEX_CHUNKS, INDEX_LOG, get_logger
 
@@ -36,34 +34,37 @@ class Legs:
 class SearchIndex:
     """The searchable state of this process: vectors, keys and what may be read by whom.
 
-    Every change comes from SQL: `load` compares the legs with the live chunks there, `follow` reads
-    the index log. Both change the legs in place; a search in between may miss what is just coming
-    or propose what is just going, and the passages are loaded from SQL anyway.
+    Every change comes from SQL: `load` compares the legs with the live chunks there, `catch_up`
+    reads the index log. Both change the legs in place; a search in between may miss what is just
+    coming or propose what is just going, and the passages are loaded from SQL anyway.
     """
 
     def __init__(
         self,
         database: Database,
-        fingerprint: EmbedderFingerprint,
+        recipe_id: int,
+        embedder: Embedder,
         load_legs: Callable[[], Awaitable[Legs]],
     ) -> None:
+        """Prepare an index of a recipe's chunks; its questions are embedded as they were."""
         self._database = database
-        self._fingerprint = fingerprint
+        self.recipe_id = recipe_id
+        self.embedder = embedder
         self._load_legs = load_legs
         self._documents = LiveDocuments()
         self._legs: Legs | None = None
-        self._model_id = 0
         self.log_number = 0
 
     @property
-    def legs(self) -> Legs | None:
-        """Both legs, None until they are loaded."""
+    def legs(self) -> Legs:
+        """Both legs, once they are loaded."""
+        assert self._legs is not None
         return self._legs
 
     @property
     def generation_id(self) -> str:
         """The generation with the log number that it was followed to."""
-        return f"{self._legs.generation_id}+{self.log_number}" if self._legs else "none"
+        return f"{self.legs.generation_id}+{self.log_number}"
 
     @property
     def documents(self) -> LiveDocuments:
@@ -71,23 +72,11 @@ class SearchIndex:
         return self._documents
 
     async def load(self) -> None:
-        """Load the active generation, or nothing, and make it equal to SQL.
-
-        Raises:
-            FingerprintMismatch: The stored vectors come from another embedder.
-        """
+        """Load the recipe's active generation, or nothing, and make it equal to SQL."""
         legs = await self._load_legs()
         async with self._database.transaction() as session:
-            foreign = await index_rows.foreign_fingerprint(session, self._fingerprint)
-            if foreign is not None:
-                raise FingerprintMismatch(
-                    f"the stored vectors were made by {foreign!r}, the configured embedder is "
-                    f"{str(self._fingerprint)!r}: set OPORA_EMBEDDER__MODEL back, or start with a "
-                    "new data directory and ingest again"
-                )
-            self._model_id = await index_rows.embedding_model_id(session, self._fingerprint)
             self.log_number = await index_rows.log_number(session)
-            rows = await document_rows.load_indexed(session)
+            rows = await document_rows.load_indexed(session, self.recipe_id)
             documents = await asyncio.to_thread(LiveDocuments, rows.values())
             live = documents.chunk_ids()
             stale = np.setdiff1d(np.union1d(legs.vectors.ids, legs.lexical.ids), live)
@@ -99,6 +88,7 @@ class SearchIndex:
         self._report()
         log.info(
             "index.loaded",
+            recipe=self.recipe_id,
             generation=legs.generation_id,
             documents=len(documents),
             chunks=len(live),
@@ -108,14 +98,13 @@ class SearchIndex:
 
     async def catch_up(self) -> int:
         """Apply the log rows since the last look; return how many there were."""
-        legs = self._legs
-        assert legs is not None
+        legs = self.legs
         async with self._database.transaction() as session:
             rows = await index_rows.read_log(session, self.log_number)
             if not rows:
                 return 0
             touched = sorted({row.document_id for row in rows})
-            fresh = await document_rows.load_indexed(session, touched)
+            fresh = await document_rows.load_indexed(session, self.recipe_id, touched)
             before, after = self._documents.chunk_ids(touched), _chunk_ids(fresh.values())
             await asyncio.to_thread(_remove, legs, np.setdiff1d(before, after))
             await self._add(session, legs, np.setdiff1d(after, before))
@@ -125,27 +114,17 @@ class SearchIndex:
         log.debug("index.followed", rows=len(rows), log_number=self.log_number)
         return len(rows)
 
-    async def follow(self, interval_s: float) -> None:
-        """Load, then apply the log for ever: at once when notified, else every interval."""
-        await follow(self._database, index_rows.CHANNEL, self._look, interval_s)
-
-    async def _look(self) -> None:
-        if self._legs is None:
-            await self.load()
-        while await self.catch_up():
-            pass
-
     async def _add(self, session: AsyncSession, legs: Legs, ids: Ids) -> None:
         for start in range(0, len(ids), _BATCH):
             batch = ids[start : start + _BATCH].tolist()
-            found, texts, vectors = await index_rows.load_chunks(session, self._model_id, batch)
+            found, texts, vectors = await index_rows.load_chunks(session, batch)
             if found:
                 array = np.array(found, dtype=np.int64)
                 await asyncio.to_thread(_add, legs, array, texts, vectors)
 
     def _report(self) -> None:
         INDEX_LOG.set(self.log_number)
-        INDEX_CHUNKS.set(self._legs.vectors.size if self._legs else 0)
+        INDEX_CHUNKS.set(self.legs.vectors.size)
 
 
 def _add(legs: Legs, ids: Ids, texts: list[str], vectors: Vectors) -> None:

@@ -28,11 +28,11 @@ from app.db.repositories import index as index_rows
 from app.db.session import Database
 from app.domain.access import Scope
 from app.domain.documents import BlockKind, DocumentStatus, MediaType
-from app.domain.ports import Embedder, Vectors
+from app.domain.ports import Vectors
 from app.domain.text import guess_language
 from app.services.access import Access
 from app.settings import Settings
-from app.wiring import build_database, build_generations, prepare_database
+from app.wiring import build_database, build_generations, build_recipes, prepare_database
 from benchmarks.retrieval.corpus import SEED, Corpus, Text
 
 ADMIN_KEY = "opora_admin-key-of-the-benchmark"
@@ -53,18 +53,18 @@ def running_postgres(data: Path) -> Iterator[str]:
         server.cleanup()
 
 
-def fill(settings: Settings, url: str, embedder: Embedder, corpus: Corpus, real: Vectors) -> None:
+def fill(settings: Settings, url: str, corpus: Corpus, real: Vectors) -> None:
     """Put the corpus into an empty database, with an admin and a reader of READER_SHARE of it."""
     upgrade(url)
-    asyncio.run(_fill(settings, url, embedder, corpus, corpus.vectors(real)))
+    asyncio.run(_fill(settings, url, corpus, corpus.vectors(real)))
 
 
-def build_generation(settings: Settings, url: str, embedder: Embedder) -> None:
+def build_generation(settings: Settings, url: str) -> None:
     """Make the index files anew where they are missing or of other code than today's."""
     stamp = settings.data / "generations" / "code"
     if not stamp.exists() or stamp.read_text() != _index_code():
         shutil.rmtree(stamp.parent, ignore_errors=True)
-        asyncio.run(_build_generation(settings, url, embedder))
+        asyncio.run(_build_generation(settings, url))
         stamp.write_text(_index_code())
 
 
@@ -75,28 +75,29 @@ def _index_code() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
-async def _build_generation(settings: Settings, url: str, embedder: Embedder) -> None:
+async def _build_generation(settings: Settings, url: str) -> None:
     database = build_database(settings, url)
     try:
-        await build_generations(settings, database, embedder).build()
+        recipes = build_recipes(settings, database)
+        recipe = await recipes.serving()
+        embedder = await recipes.embedder_of(recipe)
+        await build_generations(settings, database).build(recipe, embedder)
     finally:
         await database.close()
 
 
-async def _fill(
-    settings: Settings, url: str, embedder: Embedder, corpus: Corpus, vectors: Vectors
-) -> None:
+async def _fill(settings: Settings, url: str, corpus: Corpus, vectors: Vectors) -> None:
     await prepare_database(settings, url)
     database = build_database(settings, url)
     is_few = np.random.default_rng(SEED).random(len(corpus.documents)) < READER_SHARE
     try:
         await _add_reader(database)
+        recipe = await build_recipes(settings, database).serving()
         first_chunk = 1
         for first in range(0, len(corpus.documents), _BATCH_DOCUMENTS):
             texts = corpus.documents[first : first + _BATCH_DOCUMENTS]
             async with database.transaction() as session:
-                model_id = await index_rows.embedding_model_id(session, embedder.fingerprint)
-                rows = _rows(texts, first, is_few, first_chunk, vectors, model_id)
+                rows = _rows(texts, first, is_few, first_chunk, vectors, recipe.recipe_id)
                 for model, batch in rows.items():
                     await session.execute(insert(model), batch)
             first_chunk += sum(len(text.chunks) for text in texts)
@@ -128,7 +129,7 @@ def _rows(
     is_few: "np.ndarray[Any, np.dtype[np.bool_]]",
     first_chunk: int,
     vectors: Vectors,
-    model_id: int,
+    recipe_id: int,
 ) -> dict[type[base.Base], list[dict[str, Any]]]:
     """The rows of some documents by table, in the order in which they must be inserted."""
     rows: dict[type[base.Base], list[dict[str, Any]]] = {
@@ -169,6 +170,7 @@ def _rows(
                 {
                     "chunk_id": chunk_id,
                     **identity,
+                    "recipe_id": recipe_id,
                     "ordinal": ordinal,
                     "char_start": start,
                     "char_end": end,
@@ -184,7 +186,6 @@ def _rows(
             rows[Embedding].append(
                 {
                     "chunk_id": chunk_id,
-                    "embedding_model_id": model_id,
                     "vector": vectors[chunk_id - 1].astype("<f4").tobytes(),
                 }
             )

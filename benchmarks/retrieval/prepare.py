@@ -45,9 +45,9 @@ def prepare(
     with database.running_postgres(data) as url:
         if not stamp.exists():
             print(f"filling {data}", flush=True)
-            database.fill(settings, url, embedder, corpus, real)
+            database.fill(settings, url, corpus, real)
             stamp.touch()
-        database.build_generation(settings, url, embedder)
+        database.build_generation(settings, url)
     return {
         "data_dir": str(data),
         "vectors": str(vectors_file),

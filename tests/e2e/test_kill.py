@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from app.db.session import Database
 from app.settings import EmbedderSettings, Settings
-from app.wiring import build_embedder, build_generations, prepare_database
+from app.wiring import build_generations, build_recipes, prepare_database
 from tests.conftest import ADMIN_KEY
 from tests.e2e.running import Client, Process, environment, ready, start, until
 from tests.faults.server import free_port
@@ -138,7 +138,10 @@ async def check_index(client: Client, document_ids: list[str], data: Path, pair:
         assert await client.holders(word(number)) == {document_id}
     settings = Settings(data_dir=data, embedder=EmbedderSettings(model="hash"))
     database = Database(pair.settings["OPORA_DATABASE__URL"], pool_size=2)
-    index = build_generations(settings, database, build_embedder(settings.embedder)).search_index()
+    recipes = build_recipes(settings, database)
+    recipe = await recipes.serving()
+    embedder = await recipes.embedder_of(recipe)
+    index = build_generations(settings, database).search_index(recipe, embedder)
     await index.load()
     async with database.transaction() as session:
         query = "SELECT chunk_id FROM chunk ORDER BY chunk_id"

@@ -16,10 +16,9 @@ from app.domain.access import PUBLIC, AccessScope, Scope
 from app.domain.documents import JobState, Passage
 from app.domain.follow_ups import Asked
 from app.services.documents import Accepted, Upload
-from app.services.generations import Generations
 from app.services.retrieval import SearchMode, SearchOptions
 from app.services.search_index import SearchIndex
-from app.wiring import Services, build_generations
+from app.wiring import Services
 from ingestion.handlers import build_handlers
 from ingestion.pipeline import Pipeline
 from ingestion.tasks import Tasks
@@ -41,19 +40,35 @@ class House:
     folder: Path
 
     @property
-    def generations(self) -> Generations:
-        return build_generations(
-            self.services.settings, self.services.database, self.services.embedder
-        )
+    def index(self) -> SearchIndex:
+        """What searches are answered with now."""
+        return self.services.index.current
+
+    async def build(self) -> str | None:
+        """Build a generation, as the worker does."""
+        recipe = await self.services.recipes.serving()
+        return await self.services.generations.build(recipe, self.index.embedder)
+
+    async def starting_index(self) -> SearchIndex:
+        """The index of an app that starts now."""
+        services = self.services
+        recipe = await services.recipes.serving()
+        index = services.generations.search_index(recipe, self.index.embedder)
+        await index.load()
+        return index
 
     @property
     def tasks(self) -> Tasks:
         """A worker process's tasks."""
         services = self.services
         limits = services.settings.ingestion
-        pipeline = Pipeline(services.database, services.blobs, services.embedder, limits)
+        pipeline = Pipeline(services.database, services.blobs, services.recipes, limits)
         handlers = build_handlers(
-            services.database, pipeline, self.generations, limits.compact_after
+            services.database,
+            pipeline,
+            services.recipes,
+            services.generations,
+            limits.compact_after,
         )
         return Tasks(services.database, handlers)
 
@@ -76,9 +91,12 @@ class House:
         upload = self.upload(content, filename)
         return await self.services.documents.add(scope, upload, readers=readers)
 
-    async def replace(self, document_id: str, content: str | bytes) -> Accepted:
+    async def replace(
+        self, document_id: str, content: str | bytes, filename: str = "note.txt"
+    ) -> Accepted:
         """Upload a new version."""
-        return await self.services.documents.replace(ADMIN, document_id, self.upload(content))
+        upload = self.upload(content, filename)
+        return await self.services.documents.replace(ADMIN, document_id, upload)
 
     async def add(
         self, content: str | bytes, filename: str = "note.txt", readers: Sequence[str] = ()
@@ -89,9 +107,11 @@ class House:
         await self.services.index.catch_up()
         return accepted.document_id
 
-    async def edit(self, document_id: str, content: str | bytes) -> None:
+    async def edit(
+        self, document_id: str, content: str | bytes, filename: str = "note.txt"
+    ) -> None:
         """Upload a new version, let the worker do its job, follow the index."""
-        await self.tasks.run((await self.replace(document_id, content)).job_id)
+        await self.tasks.run((await self.replace(document_id, content, filename)).job_id)
         await self.services.index.catch_up()
 
     async def work(self) -> None:
@@ -135,15 +155,15 @@ class House:
         """What the index must hold, asked of SQL in other words than the product's."""
         query = text(
             "SELECT chunk_id FROM chunk JOIN document USING (document_id) "
-            "WHERE deleted_at IS NULL AND version = live_version ORDER BY chunk_id"
+            "JOIN recipe USING (recipe_id) WHERE deleted_at IS NULL AND version = live_version "
+            "AND recipe.state = 'serving' ORDER BY chunk_id"
         )
         async with self.services.database.transaction() as session:
             return [row[0] for row in await session.execute(query)]
 
     async def assert_index_is_sql(self, index: SearchIndex | None = None) -> None:
         """Both legs hold the live chunks of SQL, and nothing else."""
-        legs = (index or self.services.index).legs
-        assert legs is not None
+        legs = (index or self.index).legs
         live = np.array(await self.live_chunk_ids(), np.int64)
         np.testing.assert_array_equal(legs.vectors.ids, live)
         np.testing.assert_array_equal(legs.lexical.ids, live)

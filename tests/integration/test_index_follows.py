@@ -9,23 +9,14 @@ from sqlalchemy import text
 from app.db.repositories import index as index_rows
 from app.domain.errors import FingerprintMismatch, IndexUnavailable
 from app.domain.follow_ups import Asked
-from app.engines.embedder.deterministic import HashEmbedder
 from app.services.generation_files import LEXICAL, MANIFEST, VECTORS, verify
 from app.services.retrieval import SearchMode
-from app.services.search_index import SearchIndex
 from app.settings import EmbedderSettings
-from app.wiring import build_generations, build_services
+from app.wiring import Services, build_generations, build_services
 from tests.integration.house import ADMIN, House, member
 
 LEAVE = "Сотрудникам полагается отпуск: 28 календарных дней в году."
 TRAVEL = "The daily allowance for a business trip is 45 euros."
-
-
-async def fresh_index(house: House) -> SearchIndex:
-    """The index of an app that starts now."""
-    index = house.generations.search_index()
-    await index.load()
-    return index
 
 
 def test_search_before_the_index_is_loaded_is_an_error(house: House) -> None:
@@ -41,15 +32,15 @@ def test_search_before_the_index_is_loaded_is_an_error(house: House) -> None:
 
 async def test_generation_is_loaded_and_followed_to_what_sql_holds(house: House) -> None:
     await house.add(LEAVE)
-    generation_id = await house.generations.build()
+    generation_id = await house.build()
     assert generation_id is not None
-    assert await house.generations.build() is None  # nothing changed
+    assert await house.build() is None  # nothing changed
     travel = await house.add(TRAVEL)
 
     services = build_services(house.services.settings, house.services.database.url)
     await services.index.load()
     restarted = House(services, house.folder)
-    assert services.index.generation_id == f"{generation_id}+{services.index.log_number}"
+    assert restarted.index.generation_id == f"{generation_id}+{restarted.index.log_number}"
     await restarted.assert_index_is_sql()
     found = await restarted.search("business trip")
     assert found == await house.search("business trip")
@@ -60,7 +51,7 @@ async def test_generation_is_loaded_and_followed_to_what_sql_holds(house: House)
 @pytest.mark.parametrize("name", [VECTORS, LEXICAL, MANIFEST])
 async def test_damaged_generation_is_not_used_and_nothing_is_lost(house: House, name: str) -> None:
     leave, travel = await house.add(LEAVE), await house.add(TRAVEL)
-    generation_id = await house.generations.build()
+    generation_id = await house.build()
     path = house.services.settings.data / "generations" / str(generation_id) / name
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -69,7 +60,7 @@ async def test_damaged_generation_is_not_used_and_nothing_is_lost(house: House, 
     services = build_services(house.services.settings, house.services.database.url)
     await services.index.load()
     restarted = House(services, house.folder)
-    assert services.index.generation_id.startswith("sql+")
+    assert restarted.index.generation_id.startswith("sql+")
     await restarted.assert_index_is_sql()
     for query, document_id in (("отпуск", leave), ("business trip", travel)):
         found = await restarted.search(query)
@@ -80,12 +71,12 @@ async def test_damaged_generation_is_not_used_and_nothing_is_lost(house: House, 
 
 async def test_missing_generation_is_rebuilt(house: House) -> None:
     await house.add(LEAVE)
-    generation_id = await house.generations.build()
+    generation_id = await house.build()
     folder = house.services.settings.data / "generations" / str(generation_id)
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
-    await house.assert_index_is_sql(await fresh_index(house))
+    await house.assert_index_is_sql(await house.starting_index())
 
 
 async def test_generation_of_many_lists_tells_its_recall_and_is_followed(house: House) -> None:
@@ -94,15 +85,17 @@ async def test_generation_of_many_lists_tells_its_recall_and_is_followed(house: 
     given = house.services.settings
     retrieval = given.retrieval.model_copy(update={"exact_up_to": 1})
     settings, database = given.model_copy(update={"retrieval": retrieval}), house.services.database
-    generation_id = await build_generations(settings, database, house.services.embedder).build()
+    recipe = await house.services.recipes.serving()
+    generations = build_generations(settings, database)
+    generation_id = await generations.build(recipe, house.index.embedder)
     async with database.transaction() as session:
-        row = await index_rows.active_generation(session)
+        row = await index_rows.active_generation(session, recipe.recipe_id)
     assert row is not None
     assert row.generation_id == generation_id
     manifest = verify(given.data / "generations" / row.generation_id, row.manifest_sha256)
     assert manifest.recall == row.recall == 1.0  # so few vectors are all looked at
 
-    index = await fresh_index(house)
+    index = await house.starting_index()
     assert index.generation_id.startswith(row.generation_id)
     await house.add(TRAVEL)
     await index.catch_up()
@@ -113,26 +106,39 @@ async def test_older_generations_are_removed_but_one(house: House) -> None:
     built = []
     for number in range(3):
         await house.add(f"Документ номер {number}.")
-        built.append(await house.generations.build())
+        built.append(await house.build())
     folder = house.services.settings.data / "generations"
     assert sorted(path.name for path in folder.iterdir()) == sorted(map(str, built[1:]))
 
 
-async def test_other_embedder_is_refused(house: House) -> None:
+def configured(house: House, model: str) -> Services:
+    """An app of the same database that is started with another embedder."""
+    embedder = EmbedderSettings(model=model)
+    settings = house.services.settings.model_copy(update={"embedder": embedder})
+    return build_services(settings, house.services.database.url)
+
+
+async def test_other_setting_changes_nothing_until_a_reindex(house: House) -> None:
+    leave = await house.add(LEAVE)
+    services = configured(house, "hash:32")
+    await services.index.load()
+    restarted = House(services, house.folder)
+    assert restarted.index.embedder.fingerprint.dimension == 64
+    await restarted.assert_index_is_sql()
+    assert {p.document_id for p in await restarted.search("отпуск")} == {leave}
+    await services.close()
+
+
+async def test_model_that_is_not_what_it_was_is_refused(house: House) -> None:
     await house.add(LEAVE)
-    settings, database = house.services.settings, house.services.database
-    index = build_generations(settings, database, HashEmbedder(32)).search_index()
-    with pytest.raises(FingerprintMismatch, match=r"hash@1:64.*OPORA_EMBEDDER__MODEL"):
-        await index.load()
-    assert index.legs is None
-
-
-async def test_other_embedder_is_welcome_in_an_empty_house(house: House) -> None:
-    settings, database = house.services.settings, house.services.database
-    index = build_generations(settings, database, HashEmbedder(32)).search_index()
-    await index.load()
-    assert index.legs is not None
-    assert settings.embedder == EmbedderSettings(model="hash")
+    async with house.services.database.transaction() as session:
+        await session.execute(text("UPDATE recipe SET fingerprint = 'another@2:64'"))
+    services = configured(house, "hash")
+    with pytest.raises(FingerprintMismatch, match=r"another@2.*hash@1:64.*opora reindex"):
+        await services.index.load()
+    with pytest.raises(IndexUnavailable, match="opora reindex"):
+        await services.retrieval.search(ADMIN, Asked("отпуск"), 5)
+    await services.close()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -140,13 +146,13 @@ async def test_index_equals_sql_after_anything(house: House, seed: int) -> None:
     draw = random.Random(seed)
     words = ["отпуск", "приказ", "договор", "travel", "invoice", "склад", "badge", "зарплата"]
     documents: dict[str, str] = {}
-    late = await fresh_index(house)
+    late = await house.starting_index()
     for turn in range(14):
         act = draw.choice(["add", "add", "edit", "delete", "readers", "build"])
         some = draw.choice(sorted(documents)) if documents else None
         content = f"{turn}: " + " ".join(draw.choices(words, k=draw.randrange(3, 200)))
         if act == "build":
-            await house.generations.build()
+            await house.build()
         elif act == "add" or some is None:
             documents[await house.add(content)] = content
         elif act == "edit":
@@ -163,7 +169,7 @@ async def test_index_equals_sql_after_anything(house: House, seed: int) -> None:
         holders = {name for name, held in documents.items() if word in held}
         assert {p.document_id for p in await house.search(word, limit=100)} >= holders
         assert await house.finds(word) == holders
-    await house.assert_index_is_sql(await fresh_index(house))
+    await house.assert_index_is_sql(await house.starting_index())
     while await late.catch_up():
         pass
     await house.assert_index_is_sql(late)
@@ -201,7 +207,7 @@ async def test_index_that_lags_behind_never_shows_too_much(house: House) -> None
     document_id = await house.add(LEAVE)
     stale = house.services.index
     await house.services.documents.delete(ADMIN, document_id)
-    assert len(stale.documents) == 1
+    assert len(stale.current.documents) == 1
     assert await house.search("отпуск") == ()
 
 

@@ -364,7 +364,7 @@ async def test_forgotten_worker_publishes_nothing(house: House) -> None:
         job.state, job.attempts = JobState.RUNNING, 2
     services = house.services
     pipeline = Pipeline(
-        services.database, services.blobs, services.embedder, services.settings.ingestion
+        services.database, services.blobs, services.recipes, services.settings.ingestion
     )
     forgotten = Work(accepted.job_id, 1, "admin", accepted.document_id, 1)
     with pytest.raises(JobCancelled, match="took this job over"):

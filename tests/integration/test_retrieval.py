@@ -26,7 +26,6 @@ TRAVEL = "Суточные в командировке составляют се
 async def retrieval(
     house: House,
     *,
-    embedder: HashEmbedder | None = None,
     reranker: OverlapReranker | None = None,
     **settings: object,
 ) -> AsyncIterator[Retrieval]:
@@ -34,7 +33,6 @@ async def retrieval(
     made = Retrieval(
         house.services.database,
         house.services.index,
-        embedder or HashEmbedder(),
         RetrievalSettings.model_validate(settings),
         reranker,
         RerankerSettings(),
@@ -151,7 +149,8 @@ async def test_lexical_search_works_while_the_embedder_is_down(house: House) -> 
         def embed_queries(self, texts: object) -> Vectors:
             raise EmbedderUnavailable("down")
 
-    async with retrieval(house, embedder=Down()) as down:
+    house.index.embedder = Down()
+    async with retrieval(house) as down:
         lexical = SearchOptions(mode=SearchMode.LEXICAL)
         assert len((await down.search(ADMIN, Asked("отпуск"), 5, lexical)).passages) == 1
         with pytest.raises(EmbedderUnavailable):

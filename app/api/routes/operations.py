@@ -32,9 +32,8 @@ async def readyz(services: Wired) -> JSONResponse:
     )
     if model_server == "ok" and not services.answering.is_warm:
         model_server = "reading its instructions"
-    index = services.index.generation_id if services.index.legs else "loading"
-    parts = {"database": database, "index": index, "model_server": model_server}
-    ready = database == model_server == "ok" and services.index.legs is not None
+    parts = {"database": database, "index": services.index.state, "model_server": model_server}
+    ready = database == model_server == "ok" and services.index.is_loaded
     return JSONResponse({"ready": ready, **parts}, 200 if ready else 503)
 
 

@@ -14,11 +14,10 @@ from app.db.models.documents import (
     Document,
     DocumentVersion,
     Embedding,
-    EmbeddingModel,
     ParsedText,
 )
 from app.db.models.glossary import GlossaryRow
-from app.db.models.index import Generation, IndexLog
+from app.db.models.index import Generation, IndexLog, Recipe
 from app.db.models.jobs import Job
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "Document",
     "DocumentVersion",
     "Embedding",
-    "EmbeddingModel",
     "FeedbackRow",
     "Generation",
     "GlossaryRow",
@@ -42,4 +40,5 @@ __all__ = [
     "Membership",
     "ParsedText",
     "PrincipalRow",
+    "Recipe",
 ]

@@ -88,9 +88,12 @@ class ParsedText(Base):
 
 
 class Chunk(Base):
-    """A span of a version's parsed text; only chunks of live versions are searched.
+    """A span of a version's parsed text, cut and embedded by a recipe.
 
+    Only the chunks of live versions are searched; where a new version says the same again, the
+    chunk moves on to it. `version` is None while the chunk waits for its document to be published.
     `gap` is the white space up to the next chunk; None where there is no next one right after it.
+    `content_sha256` is of what the embedder and the lexical index read.
     """
 
     __tablename__ = "chunk"
@@ -100,12 +103,13 @@ class Chunk(Base):
             ["document_version.document_id", "document_version.version"],
             ondelete="CASCADE",
         ),
-        Index("ix_chunk_document_id_version_ordinal", "document_id", "version", "ordinal"),
+        Index("ix_chunk_document_id_recipe_id", "document_id", "recipe_id", "version"),
     )
 
     chunk_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     document_id: Mapped[str]
-    version: Mapped[int]
+    recipe_id: Mapped[int] = mapped_column(SmallInteger, ForeignKey("recipe.recipe_id"))
+    version: Mapped[int | None]
     ordinal: Mapped[int]
     char_start: Mapped[int]
     char_end: Mapped[int]
@@ -118,25 +122,12 @@ class Chunk(Base):
     content_sha256: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class EmbeddingModel(Base):
-    """An embedder's fingerprint under a short number."""
-
-    __tablename__ = "embedding_model"
-
-    embedding_model_id: Mapped[int] = mapped_column(SmallInteger, Identity(), primary_key=True)
-    fingerprint: Mapped[str] = mapped_column(unique=True)
-    dimension: Mapped[int]
-
-
 class Embedding(Base):
-    """A chunk's vector under one embedder: little-endian float32, L2-normalised."""
+    """A chunk's vector: little-endian float32, L2-normalised."""
 
     __tablename__ = "embedding"
 
     chunk_id: Mapped[int] = mapped_column(
         ForeignKey("chunk.chunk_id", ondelete="CASCADE"), primary_key=True
-    )
-    embedding_model_id: Mapped[int] = mapped_column(
-        SmallInteger, ForeignKey("embedding_model.embedding_model_id"), primary_key=True
     )
     vector: Mapped[bytes] = mapped_column(LargeBinary)

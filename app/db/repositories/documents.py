@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import Text
 
 from app.db.base import now
-from app.db.models import Chunk, Collection, Document, DocumentVersion, ParsedText
+from app.db.models import Chunk, Collection, Document, DocumentVersion, ParsedText, Recipe
 from app.db.session import Reader
 from app.domain.access import AccessScope
 from app.domain.documents import DocumentStatus, IndexedDocument, Passage
@@ -236,17 +236,24 @@ async def get_text(session: AsyncSession, document_id: str, version: int) -> str
 async def list_chunks(
     session: AsyncSession, document_id: str, version: int, limit: int, after: int
 ) -> Sequence[Chunk]:
-    """Chunks of a version in their order, after an ordinal."""
-    query = select(Chunk).where(
-        Chunk.document_id == document_id, Chunk.version == version, Chunk.ordinal > after
+    """Chunks of a version by the serving recipe, in their order, after an ordinal."""
+    query = (
+        select(Chunk)
+        .join(Recipe, Recipe.recipe_id == Chunk.recipe_id)
+        .where(
+            Recipe.state == "serving",
+            Chunk.document_id == document_id,
+            Chunk.version == version,
+            Chunk.ordinal > after,
+        )
     )
     return (await session.scalars(query.order_by(Chunk.ordinal).limit(limit))).all()
 
 
 async def load_indexed(
-    session: AsyncSession, document_ids: Sequence[str] | None = None
+    session: AsyncSession, recipe_id: int, document_ids: Sequence[str] | None = None
 ) -> dict[str, IndexedDocument]:
-    """What index followers need of live documents: all, or those of these ids that are live."""
+    """What a recipe's followers need of live documents: all, or those of these ids."""
     query = text(
         """
         SELECT d.document_id, d.collection, d.readers, v.language, v.media_type, d.updated_at,
@@ -254,11 +261,13 @@ async def load_indexed(
         FROM document d
         JOIN document_version v ON v.document_id = d.document_id AND v.version = d.live_version
         JOIN chunk c ON c.document_id = d.document_id AND c.version = d.live_version
+            AND c.recipe_id = :recipe_id
         WHERE d.deleted_at IS NULL AND (:everything OR d.document_id = ANY(:ids))
         GROUP BY d.document_id, v.document_id, v.version
         """
     )
     parameters = {
+        "recipe_id": recipe_id,
         "everything": document_ids is None,
         "ids": list(document_ids or ()),
         "superseded": SUPERSEDED,

@@ -3,22 +3,26 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sqlalchemy import func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import now
-from app.db.models import Chunk, DocumentVersion, Embedding, EmbeddingModel, Generation, IndexLog
+from app.db.models import Chunk, DocumentVersion, Embedding, Generation, IndexLog, Recipe
 from app.domain.documents import index_text
-from app.domain.ports import EmbedderFingerprint, Vectors
+from app.domain.ports import Vectors
 
 CHANNEL = "opora_index"
 _LOG_LOCK = 0x6F706C6F67
 
 
+async def lock_log(session: AsyncSession) -> None:
+    """Let nobody else append to the index log until the transaction's end."""
+    await session.execute(select(func.pg_advisory_xact_lock(_LOG_LOCK)))
+
+
 async def append_log(session: AsyncSession, kind: str, document_id: str) -> None:
     """Append to the index log; its lock is held until the commit, so numbers follow commits."""
-    await session.execute(select(func.pg_advisory_xact_lock(_LOG_LOCK)))
+    await lock_log(session)
     number = select(func.coalesce(func.max(IndexLog.number), 0) + 1).scalar_subquery()
     await session.execute(
         insert(IndexLog).values(number=number, kind=kind, document_id=document_id, created_at=now())
@@ -37,30 +41,8 @@ async def read_log(session: AsyncSession, after: int, limit: int = 1000) -> Sequ
     return (await session.scalars(query)).all()
 
 
-async def embedding_model_id(session: AsyncSession, fingerprint: EmbedderFingerprint) -> int:
-    """The short number of an embedder, made on first use."""
-    row = {"fingerprint": str(fingerprint), "dimension": fingerprint.dimension}
-    await session.execute(insert(EmbeddingModel).values(row).on_conflict_do_nothing())
-    query = select(EmbeddingModel.embedding_model_id).where(
-        EmbeddingModel.fingerprint == str(fingerprint)
-    )
-    return (await session.scalars(query)).one()
-
-
-async def foreign_fingerprint(
-    session: AsyncSession, fingerprint: EmbedderFingerprint
-) -> str | None:
-    """The fingerprint that the stored vectors have, when none of them has the given one."""
-    used = select(Embedding.chunk_id).where(
-        Embedding.embedding_model_id == EmbeddingModel.embedding_model_id
-    )
-    query = select(EmbeddingModel.fingerprint).where(used.exists())
-    found = (await session.scalars(query)).all()
-    return found[0] if found and str(fingerprint) not in found else None
-
-
 async def load_chunks(
-    session: AsyncSession, model_id: int, chunk_ids: Sequence[int]
+    session: AsyncSession, chunk_ids: Sequence[int]
 ) -> tuple[list[int], list[str], Vectors]:
     """Load chunks for indexing.
 
@@ -75,7 +57,7 @@ async def load_chunks(
             (DocumentVersion.document_id == Chunk.document_id)
             & (DocumentVersion.version == Chunk.version),
         )
-        .where(Chunk.chunk_id.in_(chunk_ids), Embedding.embedding_model_id == model_id)
+        .where(Chunk.chunk_id.in_(chunk_ids))
         .order_by(Chunk.chunk_id)
     )
     rows = (await session.execute(query)).all()
@@ -85,26 +67,51 @@ async def load_chunks(
     return ids, texts, vectors.reshape(len(rows), -1) if rows else np.empty((0, 0), np.float32)
 
 
-async def active_generation(session: AsyncSession) -> Generation | None:
-    """The generation that readers load."""
-    return (await session.scalars(select(Generation).where(Generation.state == "active"))).first()
+async def active_generation(session: AsyncSession, recipe_id: int) -> Generation | None:
+    """The generation that a process which starts loads for a recipe."""
+    query = select(Generation).filter_by(recipe_id=recipe_id, state="active")
+    return (await session.scalars(query)).first()
+
+
+async def behind(session: AsyncSession) -> tuple[int, int]:
+    """How many log rows the serving recipe's generation lacks, and how many chunks it holds."""
+    query = (
+        select(Generation)
+        .join(Recipe, Recipe.recipe_id == Generation.recipe_id)
+        .where(Recipe.state == "serving", Generation.state == "active")
+    )
+    active = (await session.scalars(query)).first()
+    newest = await log_number(session)
+    return (newest - active.log_number, active.chunks) if active else (newest, 0)
+
+
+async def list_generations(session: AsyncSession) -> Sequence[tuple[Generation, Recipe]]:
+    """Generations whose directories are kept, newest first, with their recipes."""
+    query = (
+        select(Generation, Recipe)
+        .join(Recipe, Recipe.recipe_id == Generation.recipe_id)
+        .where(Generation.state != "retired")
+        .order_by(Generation.generation_id.desc())
+    )
+    return [(row[0], row[1]) for row in await session.execute(query)]
 
 
 async def activate_generation(session: AsyncSession, generation: Generation) -> list[str]:
-    """Make a new generation the active one, keep the one before for the way back.
+    """Make a new generation its recipe's active one, keep the one before for who loads it now.
 
     Returns:
         Ids of older generations whose directories may go.
     """
-    before = await active_generation(session)
+    before = await active_generation(session, generation.recipe_id)
+    own = Generation.recipe_id == generation.recipe_id
     await session.execute(
-        update(Generation).where(Generation.state == "active").values(state="ready")
+        update(Generation).where(own, Generation.state == "active").values(state="ready")
     )
     generation.state, generation.activated_at = "active", now()
     session.add(generation)
     kept = {generation.generation_id, before.generation_id if before else ""}
     old = select(Generation).where(
-        Generation.generation_id.not_in(kept), Generation.state == "ready"
+        own, Generation.generation_id.not_in(kept), Generation.state == "ready"
     )
     retired = (await session.scalars(old)).all()
     for row in retired:

@@ -19,7 +19,12 @@ TASK = "opora.run_job"
 FILES, LONG = "opora", "opora-long"
 """The queues: of single files, and of work over many of them, which holds up no file."""
 
-BATCH = "batch"
+BATCH, COMPACT, REINDEX = "batch", "compact", "reindex"
+"""Kinds of jobs without a document."""
+
+WORKER = "worker"
+"""The owner of what nobody asked for."""
+
 OPEN = (JobState.QUEUED, JobState.RUNNING)
 _ALONE, _IN_BULK = 10, 0  # priorities; the higher goes first
 _EMPTY_BATCH_S = 600

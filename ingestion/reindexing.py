@@ -1,0 +1,112 @@
+"""Another embedder or chunk size, prepared beside the one that serves, and the way back."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from app.db.models import ParsedText
+from app.db.repositories import documents as document_rows
+from app.db.repositories import recipes as recipe_rows
+from app.db.session import Database
+from app.domain.documents import Block, BlockKind, ParsedDocument
+from app.domain.ports import Embedder
+from app.domain.recipes import EmbedderSpec, Recipe
+from app.services.generations import Generations
+from app.services.recipes import Recipes
+from app.telemetry import get_logger
+from ingestion.indexing import Indexer, lock_own_job, store
+from ingestion.work import Progress, Work
+
+log = get_logger(__name__)
+
+_DOCUMENTS = 100  # looked up at once
+
+
+class Reindexing:
+    """Carries out re-index jobs.
+
+    Documents go over one by one, each in a transaction of its own: a killed job goes on where it
+    was, and what is edited meanwhile goes over again. The recipe serves once it has them all.
+    """
+
+    def __init__(self, database: Database, recipes: Recipes, generations: Generations) -> None:
+        self._database = database
+        self._recipes = recipes
+        self._generations = generations
+        self._indexer = Indexer(database)
+
+    async def run(self, work: Work, progress: Progress) -> None:
+        """Prepare the recipe that the job's options name and, unless told not to, let it serve.
+
+        Options: `recipe_id` of one that is there, or `embedding_model` and `chunk_tokens`, both by
+        default as configured; `activate` is `when_ready` or `manual`.
+        """
+        recipe = await self._wanted(work.options)
+        embedder = await self._recipes.embedder_of(recipe)
+        while True:
+            await self._catch_up(work, recipe, embedder, progress)
+            await self._generations.build(recipe, embedder)
+            if work.options.get("activate") == "manual":
+                log.info("reindex.ready", recipe=recipe.recipe_id)
+                return
+            work.check()
+            async with self._database.transaction() as session:
+                await lock_own_job(session, work)
+                if await recipe_rows.serve(session, recipe.recipe_id):
+                    break
+        log.info("reindex.serves", recipe=recipe.recipe_id, embedder=recipe.fingerprint)
+
+    async def _wanted(self, options: Mapping[str, object]) -> Recipe:
+        if options.get("recipe_id") is not None:
+            return await self._recipes.find(int(str(options["recipe_id"])))
+        configured = self._recipes.configured
+        model = str(options.get("embedding_model") or configured.model)
+        spec = configured
+        if model != configured.model:
+            spec = EmbedderSpec(model, configured.base_url)
+        tokens = int(str(options.get("chunk_tokens") or self._recipes.chunk_tokens))
+        return await self._recipes.add(spec, tokens)
+
+    async def _catch_up(
+        self, work: Work, recipe: Recipe, embedder: Embedder, progress: Progress
+    ) -> None:
+        """Give the recipe every live document that it lacks."""
+        done = 0
+        while True:
+            async with self._database.transaction() as session:
+                stale = await recipe_rows.stale(session, recipe.recipe_id, _DOCUMENTS)
+                left = await recipe_rows.count_stale(session, recipe.recipe_id)
+            if not stale:
+                return
+            for document_id, version in stale:
+                work.check()
+                await self._move(work, recipe, embedder, document_id, version)
+                done += 1
+                left -= 1
+                if done % 10 == 0 or left == 0:
+                    await progress(done, done + max(left, 0), "documents")
+
+    async def _move(
+        self, work: Work, recipe: Recipe, embedder: Embedder, document_id: str, number: int
+    ) -> None:
+        """Cut and embed one version, unless it is not the live one any more."""
+        async with self._database.transaction() as session:
+            view = await document_rows.get_version(session, document_id, number)
+            row = await session.get(ParsedText, (document_id, number))
+        if view is None or row is None:
+            return
+        parsed = _parsed(row)
+        cut = await self._indexer.cut(
+            work, document_id, view.version.title, parsed, recipe, embedder
+        )
+        async with self._database.transaction() as session:
+            await lock_own_job(session, work)
+            view = await document_rows.get_version(session, document_id, number, lock=True)
+            if view is not None and view.document.live_version == number:
+                await store(session, cut, number)
+
+
+def _parsed(row: ParsedText) -> ParsedDocument:
+    """The document as its parser told it, as far as chunks need it."""
+    rows = msgspec.convert(row.blocks, list[tuple[BlockKind, int, int, int, int | None]])
+    return ParsedDocument(row.text, tuple(Block(*block) for block in rows))
