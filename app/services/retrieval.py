@@ -1,15 +1,11 @@
 """From a question to the best readable passages."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import accumulate, pairwise
 from time import perf_counter
-
-import numpy as np
 
 from app.db.base import now
 from app.db.repositories import documents as document_rows
@@ -30,13 +26,12 @@ from app.domain.passages import (
 from app.domain.ports import Ids, Reranker, Scores, Vectors
 from app.domain.query import Expand, SearchQuery, read_query
 from app.domain.text import (
-    FUNCTION_KEYS,
-    QUESTION_KEYS,
     phrase_keys,
     search_keys,
     with_beginnings,
 )
 from app.domain.validity import asks_about_the_past
+from app.services import leg_searches
 from app.services.batching import Batcher
 from app.services.live_documents import LiveDocuments
 from app.services.live_index import LiveIndex
@@ -223,16 +218,16 @@ class Retrieval:
         dense, cosines = lexical[:], lexical[:]
         if mode is not SearchMode.DENSE:
             lexical = [
-                _lexical(legs, query, search.k, ids)
+                leg_searches.lexical(legs, query, search.k, ids)
                 for query, search, ids in zip(queries, searches, allowed, strict=True)
             ]
             clock.lap("search_lexical")
         if mode is not SearchMode.LEXICAL:
             vectors = self._embed(mode, index, [query.text for query in queries])
             clock.lap("embed_query")
-            dense = _dense(legs, vectors, [search.k for search in searches], allowed)
+            dense = leg_searches.dense(legs, vectors, [search.k for search in searches], allowed)
             cosines = [
-                _cosines(legs, vector, worded.keys() - near.keys())
+                leg_searches.cosines(legs, vector, worded.keys() - near.keys())
                 for vector, near, worded in zip(vectors, dense, lexical, strict=True)
             ]
             clock.lap("search_dense")
@@ -330,7 +325,7 @@ class Retrieval:
         }
         kept = collapse_duplicates(map(joined, runs.values()), limit)
         chunks = [[chunk.chunk_id for chunk in runs[passage.chunk_id]] for passage in kept]
-        coverages = [_coverages(legs, reading, chunks) for reading in readings]
+        coverages = [leg_searches.coverages(legs, reading, chunks) for reading in readings]
         return tuple(
             replace(passage, rank=rank, score=round(passage.score, 6), coverage=max(shares))
             for rank, (passage, *shares) in enumerate(zip(kept, *coverages, strict=True), start=1)
@@ -350,41 +345,6 @@ class _Clock:
         observe_stage(name, now_s - self._begun)
         self.laps_ms[name] = round((now_s - self._begun) * 1000, 3)
         self._begun = now_s
-
-
-def _dense(
-    legs: Legs, vectors: Vectors, k: Sequence[int], allowed: Sequence[Ids | None]
-) -> list[dict[int, float]]:
-    """Search once for all questions that want as many hits from the same chunks."""
-    found: list[dict[int, float]] = [{} for _ in k]
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for place, (count, ids) in enumerate(zip(k, allowed, strict=True)):
-        groups[count, id(ids)].append(place)
-    for (count, _), places in groups.items():
-        ids, scores = legs.vectors.search(vectors[places], count, allowed[places[0]])
-        for place, row_ids, row_scores in zip(places, ids, scores, strict=True):
-            found[place] = _pairs(row_ids, row_scores)
-    return found
-
-
-def _cosines(legs: Legs, vector: Vectors, chunk_ids: Collection[int]) -> dict[int, float]:
-    """The similarities of chunks that the dense leg did not propose."""
-    ids = np.array(sorted(chunk_ids), np.int64)
-    cosines = legs.vectors.similarities(vector, ids)
-    held = np.isfinite(cosines)  # the legs change one after the other
-    return _pairs(ids[held], cosines[held])
-
-
-def _lexical(legs: Legs, query: SearchQuery, k: int, allowed: Ids | None) -> dict[int, float]:
-    """The best chunks by BM25, and the best of those that may hold a quoted phrase."""
-    hits = _pairs(*legs.lexical.search(query.weights, k, allowed))
-    for phrase in query.phrases:
-        holding = legs.lexical.holding(set(phrase))
-        if allowed is not None:
-            holding = np.intersect1d(holding, allowed, assume_unique=True)
-        if len(holding):
-            hits |= _pairs(*legs.lexical.search(query.weights, k, holding))
-    return hits
 
 
 def _lift_phrases(phrases: Sequence[tuple[str, ...]], passages: Sequence[Passage]) -> list[Passage]:
@@ -407,26 +367,7 @@ def _reordered(passages: Sequence[Passage], scores: Scores) -> list[Passage]:
     return sorted(read, key=lambda passage: -passage.score) + rest
 
 
-def _coverages(legs: Legs, reading: str, chunks: Sequence[Sequence[int]]) -> list[float]:
-    """The share of a question's keys that each group of chunks holds, rare keys weighing more."""
-    keys = sorted(set(search_keys(reading)) - FUNCTION_KEYS - QUESTION_KEYS)
-    weights = np.array([legs.lexical.best_possible({key: 1.0}) for key in keys])
-    flat = np.array([chunk_id for group in chunks for chunk_id in group], np.int64)
-    held = legs.lexical.held(flat, keys)
-    ends = accumulate((len(group) for group in chunks), initial=0)
-    total = weights.sum() or 1.0
-    return [float(held[a:b].any(axis=0) @ weights / total) for a, b in pairwise(ends)]
-
-
 def _keys(passage: Passage) -> list[str]:
     return phrase_keys(
         index_text(passage.title, passage.heading_path, passage.context, passage.text)
     )
-
-
-def _pairs(ids: Ids, scores: Scores) -> dict[int, float]:
-    return {
-        chunk_id: score
-        for chunk_id, score in zip(ids.tolist(), scores.tolist(), strict=True)
-        if chunk_id >= 0
-    }
