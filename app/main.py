@@ -13,7 +13,16 @@ from fastapi.staticfiles import StaticFiles
 from app import __version__, web
 from app.api import errors
 from app.api.gate import Gate
-from app.api.routes import admin, answers, documents, glossary, jobs, openai, operations
+from app.api.routes import (
+    admin,
+    answers,
+    documents,
+    generations,
+    glossary,
+    jobs,
+    openai,
+    operations,
+)
 from app.domain.errors import OperatorError, Unavailable
 from app.telemetry import get_logger
 from app.wiring import Services
@@ -79,7 +88,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     errors.install(app)
-    for module in (documents, jobs, answers, openai, admin, glossary, operations):
+    for module in (documents, jobs, answers, openai, admin, generations, glossary, operations):
         app.include_router(module.router)
     app.include_router(web.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

@@ -194,6 +194,11 @@ class IngestionSettings(Group):
     compact_after: int = Field(
         200, gt=0, description="Index log rows after which the worker builds a new generation."
     )
+    held_out: Path | None = Field(
+        None,
+        description="JSON lines of questions with their documents; a re-index that finds these "
+        "worse is refused.",
+    )
     stalled_after_s: float = Field(
         10, gt=0, description="Silence after which a job of a dead worker is taken back, seconds."
     )

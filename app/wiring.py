@@ -26,6 +26,7 @@ from app.services.generations import Generations
 from app.services.glossary import LiveGlossary
 from app.services.live_index import LiveIndex
 from app.services.recipes import Recipes
+from app.services.reindexing import Reindexes
 from app.services.retrieval import Retrieval
 from app.services.rewriting import Rewriter
 from app.settings import EmbedderSettings, Settings
@@ -43,6 +44,7 @@ class Services:
     documents: Documents
     blobs: BlobStore
     recipes: Recipes
+    reindexes: Reindexes
     generations: Generations
     index: LiveIndex
     glossary: LiveGlossary
@@ -129,6 +131,20 @@ def build_generations(settings: Settings, database: Database) -> Generations:
     return Generations(database, settings.data / "generations", new_legs)
 
 
+def build_retrieval(
+    settings: Settings, database: Database, index: LiveIndex, glossary: LiveGlossary
+) -> Retrieval:
+    """Search over an index."""
+    return Retrieval(
+        database,
+        index,
+        settings.retrieval,
+        build_reranker(settings),
+        settings.reranker,
+        glossary.expansions,
+    )
+
+
 def build_chat(settings: Settings) -> ChatModel:
     """The client of the model server: the configured one, or the one that `opora serve` starts."""
     own = f"http://127.0.0.1:{settings.llm.port}/v1"
@@ -149,14 +165,7 @@ def build_services(settings: Settings, url: str) -> Services:
     generations = build_generations(settings, database)
     index = LiveIndex(database, recipes, generations)
     glossary = LiveGlossary(database)
-    retrieval = Retrieval(
-        database,
-        index,
-        settings.retrieval,
-        build_reranker(settings),
-        settings.reranker,
-        glossary.expansions,
-    )
+    retrieval = build_retrieval(settings, database, index, glossary)
     chat = build_chat(settings)
     return Services(
         settings=settings,
@@ -165,6 +174,7 @@ def build_services(settings: Settings, url: str) -> Services:
         documents=Documents(database, blobs),
         blobs=blobs,
         recipes=recipes,
+        reindexes=Reindexes(database, generations),
         generations=generations,
         index=index,
         glossary=glossary,

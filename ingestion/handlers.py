@@ -1,38 +1,33 @@
-"""Which handler does which kind of job."""
-
-from collections.abc import Mapping
+"""What a worker process does for each kind of job."""
 
 from app.db.repositories import index as index_rows
 from app.db.repositories import jobs as job_rows
 from app.db.repositories.jobs import COMPACT, REINDEX, WORKER
 from app.db.session import Database
 from app.services.documents import INGEST
-from app.services.generations import Generations
-from app.services.recipes import Recipes
+from app.wiring import Services
 from ingestion.pipeline import Pipeline
 from ingestion.reindexing import Reindexing
-from ingestion.work import Handler, Progress, Work
+from ingestion.tasks import Tasks
+from ingestion.work import Progress, Work
 
 
-def build_handlers(
-    database: Database,
-    pipeline: Pipeline,
-    recipes: Recipes,
-    generations: Generations,
-    compact_after: int,
-) -> Mapping[str, Handler]:
-    """The handlers of a worker process."""
-    reindexing = Reindexing(database, recipes, generations)
+def build_tasks(services: Services) -> Tasks:
+    """The tasks of a worker process over wired use cases."""
+    database, recipes, generations = services.database, services.recipes, services.generations
+    settings = services.settings.ingestion
+    pipeline = Pipeline(database, services.blobs, recipes, settings)
+    reindexing = Reindexing(database, recipes, generations, services.retrieval, settings.held_out)
 
     async def ingest(work: Work, progress: Progress) -> None:
         await pipeline.run(work, progress)
-        await _compact_if_due(database, compact_after)
+        await _compact_if_due(database, settings.compact_after)
 
     async def compact(_work: Work, _progress: Progress) -> None:
         recipe = await recipes.serving()
         await generations.build(recipe, await recipes.embedder_of(recipe))
 
-    return {INGEST: ingest, COMPACT: compact, REINDEX: reindexing.run}
+    return Tasks(database, {INGEST: ingest, COMPACT: compact, REINDEX: reindexing.run})
 
 
 async def _compact_if_due(database: Database, compact_after: int) -> None:

@@ -63,7 +63,8 @@ class Pipeline:
             view = await document_rows.get_version(session, work.document_id, work.version)
             if view is None or view.document.deleted_at is not None:
                 raise JobCancelled("the document was deleted")
-            view.version.status = DocumentStatus.PARSING
+            if view.document.live_version != work.version:  # else it is read anew
+                view.version.status = DocumentStatus.PARSING
         with stage("parse"):
             parsed = await self._parse(work, view)
         title = view.document.title
@@ -100,7 +101,7 @@ class Pipeline:
     async def _set_status(self, work: Work, status: DocumentStatus) -> None:
         async with self._database.transaction() as session:
             view = await document_rows.get_version(session, work.document_id, work.version)
-            if view is not None:
+            if view is not None and view.document.live_version != work.version:
                 view.version.status = status
 
     async def _publish(self, work: Work, title: str, cut: Cut) -> bool:

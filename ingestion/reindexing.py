@@ -1,18 +1,23 @@
 """Another embedder or chunk size, prepared beside the one that serves, and the way back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from app.db.models import ParsedText
 from app.db.repositories import documents as document_rows
+from app.db.repositories import index as index_rows
 from app.db.repositories import recipes as recipe_rows
 from app.db.session import Database
 from app.domain.documents import Block, BlockKind, ParsedDocument
+from app.domain.errors import WorseIndex
 from app.domain.ports import Embedder
 from app.domain.recipes import EmbedderSpec, Recipe
+from app.quality.held_out import METRIC, HeldOut, gain, read_held_out
 from app.services.generations import Generations
 from app.services.recipes import Recipes
+from app.services.retrieval import Retrieval
 from app.telemetry import get_logger
 from ingestion.indexing import Indexer, lock_own_job, store
 from ingestion.work import Progress, Work
@@ -20,6 +25,7 @@ from ingestion.work import Progress, Work
 log = get_logger(__name__)
 
 _DOCUMENTS = 100  # looked up at once
+_LEAST_RECALL = 0.95
 
 
 class Reindexing:
@@ -29,32 +35,79 @@ class Reindexing:
     was, and what is edited meanwhile goes over again. The recipe serves once it has them all.
     """
 
-    def __init__(self, database: Database, recipes: Recipes, generations: Generations) -> None:
+    def __init__(
+        self,
+        database: Database,
+        recipes: Recipes,
+        generations: Generations,
+        retrieval: Retrieval,
+        held_out: Path | None,
+    ) -> None:
+        """Take what builds an index, what searches one, and the questions to judge it by."""
         self._database = database
         self._recipes = recipes
         self._generations = generations
+        self._retrieval = retrieval
+        self._held_out = held_out
         self._indexer = Indexer(database)
 
     async def run(self, work: Work, progress: Progress) -> None:
         """Prepare the recipe that the job's options name and, unless told not to, let it serve.
 
         Options: `recipe_id` of one that is there, or `embedding_model` and `chunk_tokens`, both by
-        default as configured; `activate` is `when_ready` or `manual`.
+        default as configured; `activate` is `when_ready` or `manual`; `force` lets it serve
+        whatever it finds.
+
+        Raises:
+            WorseIndex: It finds less than the one that serves.
+            OperatorError: The embedder cannot be loaded.
         """
+        questions = read_held_out(self._held_out) if self._held_out else []
         recipe = await self._wanted(work.options)
         embedder = await self._recipes.embedder_of(recipe)
+        judged = bool(work.options.get("force"))
         while True:
             await self._catch_up(work, recipe, embedder, progress)
             await self._generations.build(recipe, embedder)
+            work.check()
+            if not judged:
+                await self._judge(recipe, embedder, questions)
+                judged = True
             if work.options.get("activate") == "manual":
                 log.info("reindex.ready", recipe=recipe.recipe_id)
                 return
-            work.check()
             async with self._database.transaction() as session:
                 await lock_own_job(session, work)
                 if await recipe_rows.serve(session, recipe.recipe_id):
                     break
         log.info("reindex.serves", recipe=recipe.recipe_id, embedder=recipe.fingerprint)
+
+    async def _judge(
+        self, recipe: Recipe, embedder: Embedder, questions: Sequence[HeldOut]
+    ) -> None:
+        """Load the new generation as an app will, and compare it with the one that serves."""
+        after = self._generations.search_index(recipe, embedder)
+        await after.load()
+        async with self._database.transaction() as session:
+            saved = await index_rows.active_generation(session, recipe.recipe_id)
+        if saved is not None and saved.recall < _LEAST_RECALL:
+            raise WorseIndex(
+                f"its recall@10 against exact search is {saved.recall:.3f}, below {_LEAST_RECALL}: "
+                "re-index with `force` to let it serve all the same"
+            )
+        serving = await self._recipes.serving()
+        if not questions or serving.recipe_id == recipe.recipe_id:
+            return
+        before = self._generations.search_index(serving, await self._recipes.embedder_of(serving))
+        await before.load()
+        change = await gain(self._retrieval, before, after, questions)
+        shown = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+        log.info("reindex.judged", metric=METRIC, change=shown, questions=len(questions))
+        if change.high < 0:
+            raise WorseIndex(
+                f"on {len(questions)} held-out questions {METRIC} changes by {shown}: re-index "
+                "with `force` to let it serve all the same"
+            )
 
     async def _wanted(self, options: Mapping[str, object]) -> Recipe:
         if options.get("recipe_id") is not None:

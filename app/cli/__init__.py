@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli import evaluate, glossary
+from app.cli import evaluate, glossary, jobs
 from app.domain.access import Scope
 from app.domain.errors import ConfigurationError, OporaError
 from app.settings import Settings, load_settings
@@ -29,6 +29,9 @@ keys = typer.Typer(no_args_is_help=True, help="API keys.")
 cli.add_typer(keys, name="keys")
 cli.add_typer(glossary.commands, name="glossary")
 cli.add_typer(evaluate.commands, name="evaluate")
+cli.add_typer(jobs.commands, name="jobs")
+cli.add_typer(jobs.generations, name="generations")
+cli.command()(jobs.reindex)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FollowParent = Annotated[bool, typer.Option("--follow-parent", hidden=True)]
@@ -86,28 +89,19 @@ def app(follow_parent: FollowParent = False) -> None:
 def worker(follow_parent: FollowParent = False) -> None:
     """Run one ingestion worker alone."""
     from app.telemetry import configure_logging
-    from app.wiring import build_blobs, build_database, build_generations, build_recipes
-    from ingestion.handlers import build_handlers
-    from ingestion.pipeline import Pipeline
-    from ingestion.tasks import Tasks
+    from app.wiring import build_services
+    from ingestion.handlers import build_tasks
     from ingestion.worker import run_worker
 
     settings, url = _start(follow_parent)
     configure_logging(settings.log)
 
     async def run() -> None:
-        database = build_database(settings, url)
-        recipes = build_recipes(settings, database)
-        pipeline = Pipeline(database, build_blobs(settings), recipes, settings.ingestion)
-        handlers = build_handlers(
-            database,
-            pipeline,
-            recipes,
-            build_generations(settings, database),
-            settings.ingestion.compact_after,
-        )
-        await run_worker(database, Tasks(database, handlers), settings.ingestion)
-        await database.close()
+        services = build_services(settings, url)
+        try:
+            await run_worker(services.database, build_tasks(services), settings.ingestion)
+        finally:
+            await services.close()
 
     asyncio.run(run())
 
@@ -194,28 +188,6 @@ def search(
         out.print(f"{passage['rank']}. {place}  ({passage['score']:.3f})", style="bold")
         out.print(passage["text"], highlight=False, markup=False)
         out.print()
-
-
-@cli.command()
-def jobs(
-    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
-    as_json: Json = False,
-) -> None:
-    """List the newest jobs of a running Opora."""
-    query = f"?state={state}" if state else ""
-    page = _client().call("GET", f"/v1/jobs{query}")
-    if as_json:
-        _print_json(page)
-        return
-    table = Table("job", "kind", "document", "state", "progress", "error")
-    for job in page["items"]:
-        progress = job["progress"]
-        error = job["error"]["message"] if job["error"] else ""
-        done = f"{progress['done']}/{progress['total']} {progress['unit']}"
-        table.add_row(
-            job["job_id"], job["kind"], job["document_id"] or "", job["state"], done, error
-        )
-    out.print(table)
 
 
 @keys.command("list")

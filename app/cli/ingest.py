@@ -1,18 +1,21 @@
 """Uploading files and folders and waiting for their end."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.cli.client import CallFailed, Client
+from app.cli.progress import jobs_progress, watch
 from app.domain.errors import InvalidField
 
 _LOOK_INTERVAL_S = 0.3
-_ENDED = ("live", "empty", "failed", "quarantined", "cancelled", "deleted")
+_OPEN = ("received", "parsing", "embedding")
+_STATUSES = {"document_empty": "empty", "parser_died": "quarantined", "worker_lost": "quarantined"}
 
 
 @dataclass
@@ -34,44 +37,86 @@ class Ingested:
 def ingest(
     client: Client, paths: Sequence[Path], collection: str, console: Console
 ) -> list[Ingested]:
-    """Upload files, folders recursively, and wait until each has ended; show a progress bar."""
+    """Upload files, folders recursively, and wait until each has ended; show a progress bar.
+
+    Several files are a batch: one job that can be watched and cancelled as a whole.
+    """
     files = list(_files(paths))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        sending = progress.add_task("uploading", total=len(files))
-        results = []
+    batch = client.call("POST", "/v1/jobs", {"files": len(files)}) if len(files) > 1 else None
+    results = []
+    with jobs_progress(console) as progress:
+        sending = progress.add_task("uploading", total=len(files), note="")
         for path in files:
-            results.append(_upload(client, path, collection))
+            results.append(_upload(client, path, collection, batch and batch["job_id"]))
             progress.advance(sending)
-        reading = progress.add_task("reading  ", total=len(files))
-        waiting = [result for result in results if result.document_id]
-        progress.update(reading, completed=len(files) - len(waiting))
-        while waiting:
-            for result in list(waiting):
-                document = client.call("GET", f"/v1/documents/{result.document_id}")
-                result.status, result.reason = document["status"], document["reason"]
-                if result.status in _ENDED:
-                    waiting.remove(result)
-                    progress.advance(reading)
-            time.sleep(_LOOK_INTERVAL_S if waiting else 0)
+            if batch and results[-1].status == "refused" and _is_cancelled(client, batch):
+                break
+        if batch:
+            _end_batch(client, batch["job_id"], results, progress)
+    for result in results:
+        _follow(client, result)
     return results
 
 
 def summary(results: Sequence[Ingested]) -> dict[str, object]:
     """Counts by status and every file, for machines."""
-    counts: dict[str, int] = {}
-    for result in results:
-        counts[result.status] = counts.get(result.status, 0) + 1
-    return {"counts": counts, "files": [asdict(result) for result in results]}
+    counts = Counter(result.status for result in results)
+    return {"counts": dict(counts), "files": [asdict(result) for result in results]}
 
 
-def _upload(client: Client, path: Path, collection: str) -> Ingested:
+def _upload(client: Client, path: Path, collection: str, batch: str | None) -> Ingested:
     fields = {"collection": collection, "source_uri": path.absolute().as_uri()}
+    if batch:
+        fields["batch"] = batch
     try:
         accepted = client.upload(path, fields)
     except CallFailed as error:
         return Ingested(str(path), "refused", reason=error.message)
+    except OSError as error:
+        return Ingested(str(path), "refused", reason=error.strerror or str(error))
     return Ingested(str(path), accepted["status"], accepted["document_id"], accepted["duplicate"])
+
+
+def _is_cancelled(client: Client, batch: Any) -> bool:
+    return bool(client.call("GET", f"/v1/jobs/{batch['job_id']}")["state"] == "cancelled")
+
+
+def _end_batch(client: Client, batch: str, results: Sequence[Ingested], progress: Any) -> None:
+    """Wait for the end of a batch, and take over how its files ended."""
+    if not _children(client, batch, limit=1):
+        client.call("POST", f"/v1/jobs/{batch}/cancel")  # every file was refused or there already
+        return
+    watch(client, batch, progress, "reading")
+    ends = {job["document_id"]: job for job in _children(client, batch)}
+    for result in results:
+        job = ends.get(result.document_id)
+        if job is None:
+            continue
+        error = job["error"] or {}
+        fallback = "live" if job["state"] == "succeeded" else job["state"]
+        result.status = _STATUSES.get(error.get("code", ""), fallback)
+        result.reason = error.get("message")
+
+
+def _children(client: Client, batch: str, limit: int = 200) -> list[Any]:
+    """Children of a batch: all of them, or the newest if only one is wanted."""
+    found: list[Any] = []
+    cursor = ""
+    while True:
+        page = client.call("GET", f"/v1/jobs?parent={batch}&limit={limit}{cursor}")
+        found += page["items"]
+        if page["next_cursor"] is None or limit == 1:
+            return found
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+def _follow(client: Client, result: Ingested) -> None:
+    """Wait for a file that no batch has waited for."""
+    while result.status in _OPEN:
+        document = client.call("GET", f"/v1/documents/{result.document_id}")
+        result.status, result.reason = document["status"], document["reason"]
+        if result.status in _OPEN:
+            time.sleep(_LOOK_INTERVAL_S)
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:

@@ -34,6 +34,7 @@ OporaError
     ├── ConfigurationError
     ├── FingerprintMismatch
     ├── DamagedGeneration
+    ├── WorseIndex
     └── EvaluationRefused
 
 Each class has a stable `code` (docs/reference.md lists them all); statuses are chosen in
@@ -267,6 +268,12 @@ class DamagedGeneration(OperatorError):
     """A generation's files do not match their manifest."""
 
     code = "damaged_generation"
+
+
+class WorseIndex(OperatorError):
+    """A new index finds less than the one that serves; it is kept, and does not serve."""
+
+    code = "worse_index"
 
 
 class EvaluationRefused(OperatorError):

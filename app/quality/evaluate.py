@@ -20,7 +20,8 @@ ALL = "all"
 
 _PASSAGES = 100  # of how many a document's best is looked for
 _AT_ONCE = 8
-_EVERYTHING = AccessScope("evaluation", frozenset(), frozenset({Scope.ADMIN}))
+EVERYTHING = AccessScope("evaluation", frozenset(), frozenset({Scope.ADMIN}))
+"""Who may read all documents."""
 
 Progress = Callable[[int], None]
 """Told how many questions more are done."""
@@ -149,7 +150,7 @@ async def _ranking(retrieval: Retrieval, question: JudgedQuestion, way: Way) -> 
     mode = SearchMode.HYBRID if way is Way.RERANKED else SearchMode(way.value)
     options = SearchOptions(mode=mode, rerank=way is Way.RERANKED)
     asked = in_context(question.text, question.history)
-    found = await retrieval.search(_EVERYTHING, asked, _PASSAGES, options)
+    found = await retrieval.search(EVERYTHING, asked, _PASSAGES, options)
     if "rerank_skipped" in found.timings_ms:
         raise RerankerUnavailable(
             f"the reranker did not answer in time for the question {question.question_id!r}"

@@ -19,8 +19,7 @@ from app.services.documents import Accepted, Upload
 from app.services.retrieval import SearchMode, SearchOptions
 from app.services.search_index import SearchIndex
 from app.wiring import Services
-from ingestion.handlers import build_handlers
-from ingestion.pipeline import Pipeline
+from ingestion.handlers import build_tasks
 from ingestion.tasks import Tasks
 
 ADMIN = AccessScope("admin", frozenset({PUBLIC, "user:admin"}), frozenset(Scope))
@@ -60,17 +59,7 @@ class House:
     @property
     def tasks(self) -> Tasks:
         """A worker process's tasks."""
-        services = self.services
-        limits = services.settings.ingestion
-        pipeline = Pipeline(services.database, services.blobs, services.recipes, limits)
-        handlers = build_handlers(
-            services.database,
-            pipeline,
-            services.recipes,
-            services.generations,
-            limits.compact_after,
-        )
-        return Tasks(services.database, handlers)
+        return build_tasks(self.services)
 
     def upload(self, content: str | bytes, filename: str = "note.txt") -> Upload:
         """A received file."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select, text
@@ -13,6 +14,7 @@ from app.domain.documents import JobState
 from app.domain.follow_ups import Asked
 from app.domain.ports import Vectors
 from app.engines.embedder.deterministic import HashEmbedder
+from app.settings import RetrievalSettings
 from app.wiring import build_services
 from tests.integration.house import ADMIN, House
 
@@ -292,3 +294,67 @@ async def test_model_that_cannot_be_loaded_fails_the_job_alone(house: House) -> 
     assert job.state == JobState.FAILED
     assert job.error_message
     assert await house.finds("отпуск") == {leave}
+
+
+# held-out questions
+
+
+def held_out(house: House, *lines: str) -> House:
+    """The house with questions that it judges a new index by."""
+    path = house.folder / "held_out.jsonl"
+    path.write_text("\n".join(lines))
+    given = house.services.settings
+    limits = given.ingestion.model_copy(update={"held_out": path})
+    settings = given.model_copy(update={"ingestion": limits})
+    return House(replace(house.services, settings=settings), house.folder)
+
+
+async def test_index_that_finds_less_does_not_serve_unless_it_is_forced(house: House) -> None:
+    words = ["отпуск", "склад", "зарплата", "договор", "командировка", "приказ", "пропуск", "смена"]
+    for word in words:
+        await house.add(f"{word.title()}: так записано в правилах.")
+    questions = [f'{{"question": "{word}", "documents": ["note {word}"]}}' for word in words]
+    async with house.services.database.transaction() as session:
+        for word in words:
+            await session.execute(
+                text(
+                    "UPDATE document SET source_uri = :name FROM chunk "
+                    "WHERE chunk.document_id = document.document_id AND chunk.text ILIKE :like"
+                ),
+                {"name": f"note {word}", "like": f"{word}%"},
+            )
+    careful = held_out(house, *questions)
+
+    class Blind(HashEmbedder):
+        """Sees every text alike, and outweighs the words."""
+
+        def embed_passages(self, texts: Sequence[str]) -> Vectors:
+            return super().embed_passages(["same"] * len(texts))
+
+        def embed_queries(self, texts: Sequence[str]) -> Vectors:
+            return super().embed_queries(["same"] * len(texts))
+
+    spec = replace(careful.services.recipes.configured, model="hash:32")
+    careful.services.recipes._embedders[spec] = Blind(32)
+    careful.services.retrieval._settings = RetrievalSettings(dense_weight=1.0)
+    job = await careful.job(await reindex(careful, **OTHER))
+    assert (job.state, job.error_code) == (JobState.FAILED, "worse_index")
+    assert "8 held-out questions" in str(job.error_message)
+    assert (await recipes(house))["64"] == "serving"
+    await reindex(careful, force=True, **OTHER)
+    assert (await recipes(house))["32"] == "serving"
+
+
+async def test_index_that_finds_as_much_serves(house: House) -> None:
+    document_id = await house.add("Отпуск длится 28 дней.")
+    line = f'{{"question": "Сколько длится отпуск?", "documents": ["{document_id}"]}}'
+    await reindex(held_out(house, line, ""), **OTHER)
+    assert (await recipes(house))["32"] == "serving"
+
+
+async def test_broken_held_out_question_is_named(house: House) -> None:
+    await house.add("Отпуск длится 28 дней.")
+    broken = held_out(house, '{"question": "a", "documents": ["b"]}', '{"question": "a"}')
+    job = await house.job(await reindex(broken, **OTHER))
+    assert job.state == JobState.FAILED
+    assert "line 2" in str(job.error_message)

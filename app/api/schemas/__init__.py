@@ -30,6 +30,7 @@ from app.api.schemas.documents import (
     NewCollection,
     Progress,
 )
+from app.api.schemas.generations import GenerationView, NewReindex
 from app.api.schemas.glossary import GlossaryEntry, GlossaryReplaced, GlossaryView
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "DocumentChange",
     "Feedback",
     "Filters",
+    "GenerationView",
     "GlossaryEntry",
     "GlossaryReplaced",
     "GlossaryView",
@@ -56,6 +58,7 @@ __all__ = [
     "NewBatch",
     "NewCollection",
     "NewKey",
+    "NewReindex",
     "Page",
     "Passage",
     "Progress",

@@ -250,6 +250,23 @@ async def list_chunks(
     return (await session.scalars(query.order_by(Chunk.ordinal).limit(limit))).all()
 
 
+async def live_versions(
+    session: AsyncSession, collections: Sequence[str]
+) -> Sequence[tuple[str, int]]:
+    """The live documents of some collections that were made of a file, with their versions."""
+    query = (
+        select(ParsedText.document_id, ParsedText.version)
+        .join(
+            Document,
+            (Document.document_id == ParsedText.document_id)
+            & (Document.live_version == ParsedText.version),
+        )
+        .where(Document.collection.in_(collections), Document.deleted_at.is_(None))
+        .order_by(ParsedText.document_id)
+    )
+    return [(row[0], row[1]) for row in await session.execute(query)]
+
+
 async def load_indexed(
     session: AsyncSession, recipe_id: int, document_ids: Sequence[str] | None = None
 ) -> dict[str, IndexedDocument]:

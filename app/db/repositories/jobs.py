@@ -12,7 +12,7 @@ from app.db.base import new_id, now
 from app.db.models import Document, DocumentVersion, Job
 from app.db.repositories.documents import readable
 from app.domain.access import AccessScope
-from app.domain.documents import DocumentStatus, JobState
+from app.domain.documents import TERMINAL, DocumentStatus, JobState
 from app.domain.errors import Conflict, NotFound
 
 TASK = "opora.run_job"
@@ -192,7 +192,10 @@ async def cancel(session: AsyncSession, job: Job) -> None:
     await session.execute(family.where(Job.state == JobState.RUNNING).values(cancel_requested=True))
     await session.execute(
         update(DocumentVersion)
-        .where(tuple_(DocumentVersion.document_id, DocumentVersion.version).in_(versions))
+        .where(
+            tuple_(DocumentVersion.document_id, DocumentVersion.version).in_(versions),
+            DocumentVersion.status.not_in(TERMINAL),
+        )
         .values(
             status=DocumentStatus.CANCELLED,
             reason="cancelled before it started",
