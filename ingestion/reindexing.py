@@ -11,7 +11,7 @@ from app.db.repositories import index as index_rows
 from app.db.repositories import recipes as recipe_rows
 from app.db.session import Database
 from app.domain.documents import Block, BlockKind, ParsedDocument
-from app.domain.errors import WorseIndex
+from app.domain.errors import OperatorError, WorseIndex
 from app.domain.ports import Embedder
 from app.domain.recipes import EmbedderSpec, Recipe
 from app.quality.held_out import METRIC, HeldOut, gain, read_held_out
@@ -66,12 +66,13 @@ class Reindexing:
         recipe = await self._wanted(work.options)
         embedder = await self._recipes.embedder_of(recipe)
         judged = bool(work.options.get("force"))
+        before = await self._save_serving(recipe)
         while True:
             await self._catch_up(work, recipe, embedder, progress)
             await self._generations.build(recipe, embedder)
             work.check()
             if not judged:
-                await self._judge(recipe, embedder, questions)
+                await self._judge(before, (recipe, embedder), questions)
                 judged = True
             if work.options.get("activate") == "manual":
                 log.info("reindex.ready", recipe=recipe.recipe_id)
@@ -82,25 +83,44 @@ class Reindexing:
                     break
         log.info("reindex.serves", recipe=recipe.recipe_id, embedder=recipe.fingerprint)
 
+    async def _save_serving(self, recipe: Recipe) -> tuple[Recipe, Embedder] | None:
+        """Save the index that serves now, for the way back.
+
+        Returns:
+            Its recipe and embedder; None if it is the same, or its embedder is not there any more.
+        """
+        serving = await self._recipes.serving()
+        if serving.recipe_id == recipe.recipe_id:
+            return None
+        try:
+            embedder = await self._recipes.embedder_of(serving)
+        except OperatorError as error:
+            log.warning("reindex.no_way_back", reason=error.message)
+            return None
+        await self._generations.build(serving, embedder)
+        return serving, embedder
+
     async def _judge(
-        self, recipe: Recipe, embedder: Embedder, questions: Sequence[HeldOut]
+        self,
+        before: tuple[Recipe, Embedder] | None,
+        after: tuple[Recipe, Embedder],
+        questions: Sequence[HeldOut],
     ) -> None:
         """Load the new generation as an app will, and compare it with the one that serves."""
-        after = self._generations.search_index(recipe, embedder)
-        await after.load()
+        new = self._generations.search_index(*after)
+        await new.load()
         async with self._database.transaction() as session:
-            saved = await index_rows.active_generation(session, recipe.recipe_id)
+            saved = await index_rows.active_generation(session, new.recipe_id)
         if saved is not None and saved.recall < _LEAST_RECALL:
             raise WorseIndex(
                 f"its recall@10 against exact search is {saved.recall:.3f}, below {_LEAST_RECALL}: "
                 "re-index with `force` to let it serve all the same"
             )
-        serving = await self._recipes.serving()
-        if not questions or serving.recipe_id == recipe.recipe_id:
+        if before is None or not questions:
             return
-        before = self._generations.search_index(serving, await self._recipes.embedder_of(serving))
-        await before.load()
-        change = await gain(self._retrieval, before, after, questions)
+        old = self._generations.search_index(*before)
+        await old.load()
+        change = await gain(self._retrieval, old, new, questions)
         shown = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
         log.info("reindex.judged", metric=METRIC, change=shown, questions=len(questions))
         if change.high < 0:

@@ -205,7 +205,7 @@ async def test_prepared_recipe_waits_for_a_person_if_it_is_told_to(house: House)
     assert await recipes(house) == {"64": "serving", "32": "kept"}
     assert house.index.embedder.fingerprint.dimension == 64
     async with house.services.database.transaction() as session:
-        assert await session.scalar(select(func.count()).select_from(Generation)) == 1
+        assert await session.scalar(select(func.count()).select_from(Generation)) == 2
 
 
 async def test_what_is_edited_while_the_other_recipe_is_prepared_is_not_lost(house: House) -> None:
