@@ -2,7 +2,7 @@
 
 from app.db.repositories import index as index_rows
 from app.db.repositories import jobs as job_rows
-from app.db.repositories.jobs import COMPACT, REINDEX, WORKER
+from app.db.repositories.jobs import COMPACT, DROP, REINDEX, WORKER
 from app.db.session import Database
 from app.services.documents import INGEST
 from app.wiring import Services
@@ -27,7 +27,13 @@ def build_tasks(services: Services) -> Tasks:
         recipe = await recipes.serving()
         await generations.build(recipe, await recipes.embedder_of(recipe))
 
-    return Tasks(database, {INGEST: ingest, COMPACT: compact, REINDEX: reindexing.run})
+    handlers = {
+        INGEST: ingest,
+        COMPACT: compact,
+        REINDEX: reindexing.run,
+        DROP: reindexing.drop,
+    }
+    return Tasks(database, handlers)
 
 
 async def _compact_if_due(database: Database, compact_after: int) -> None:

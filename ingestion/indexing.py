@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from time import monotonic
 
 import numpy as np
@@ -99,35 +100,24 @@ class Indexer:
         new = [place for place, chunk_id in enumerate(chunk_ids) if chunk_id is None]
         # Of like length beside each other, so that batches hold little padding.
         new.sort(key=lambda place: drafts[place].tokens, reverse=True)
-        vectors = np.empty((0, embedder.fingerprint.dimension), np.float32)
-        of: dict[int, Vectors] = {}
-        held: list[int] = []
-        size, done = _FIRST_BATCH, 0
-        while done < len(new):
-            work.check()
-            places = new[done : done + size]
-            began = monotonic()
-            with stage("embed"):
-                rows = await asyncio.to_thread(
-                    embedder.embed_passages, [texts[place] for place in places]
-                )
-            of.update(zip(places, rows, strict=True))
-            done += len(places)
-            held += places
-            if len(new) > _STAGED_CHUNKS and (len(held) >= _STAGED_CHUNKS or done == len(new)):
-                cut = Cut(recipe, document_id, parsed, drafts, hashes, chunk_ids, vectors)
-                ids = await self._stage(work, cut, held, np.stack([of[place] for place in held]))
-                for place, chunk_id in zip(held, ids, strict=True):
-                    chunk_ids[place] = chunk_id
-                    del of[place]
-                held = []
-            if progress is not None:
-                await progress(len(drafts) - len(new) + done, len(drafts), "chunks")
-            spent_s = max(monotonic() - began, 1e-3)
-            size = int(min(max(len(places) * _BATCH_S / spent_s, 1), 2 * size, _LARGEST_BATCH))
-        if of:
-            vectors = np.stack([of[place] for place in sorted(of)])
-        return Cut(recipe, document_id, parsed, drafts, hashes, chunk_ids, vectors)
+        nothing = np.empty((0, embedder.fingerprint.dimension), np.float32)
+        cut = Cut(recipe, document_id, parsed, drafts, hashes, chunk_ids, nothing)
+        held: dict[int, Vectors] = {}
+        left = len(new)
+        async with aclosing(_embedded(work, embedder, texts, new)) as batches:
+            async for places, rows in batches:
+                held.update(zip(places, rows, strict=True))
+                left -= len(places)
+                if len(new) > _STAGED_CHUNKS and (len(held) >= _STAGED_CHUNKS or left == 0):
+                    ids = await self._stage(work, cut, list(held), np.stack([*held.values()]))
+                    for place, chunk_id in zip(held, ids, strict=True):
+                        chunk_ids[place] = chunk_id
+                    held.clear()
+                if progress is not None:
+                    await progress(len(drafts) - left, len(drafts), "chunks")
+        if not held:
+            return cut
+        return replace(cut, vectors=np.stack([held[place] for place in sorted(held)]))
 
     async def _stage(
         self, work: Work, cut: Cut, places: Sequence[int], vectors: Vectors
@@ -149,6 +139,43 @@ def fresh(
     """The cut of a document of which nothing is stored."""
     nothing = [None] * len(drafts)
     return Cut(recipe, document_id, parsed, drafts, _hashes(title, drafts), nothing, vectors)
+
+
+async def _embedded(
+    work: Work, embedder: Embedder, texts: Sequence[str], places: Sequence[int]
+) -> AsyncGenerator[tuple[Sequence[int], Vectors], None]:
+    """Embed the texts at some places, in batches that take about `_BATCH_S`.
+
+    The next batch is being embedded while the caller stores the one before.
+
+    Yields:
+        Places, and float32 (places, dim) rows.
+    """
+
+    async def embed(batch: Sequence[int]) -> tuple[Vectors, float]:
+        work.check()
+        began = monotonic()
+        with stage("embed"):
+            rows = await asyncio.to_thread(embedder.embed_passages, [texts[p] for p in batch])
+        return rows, max(monotonic() - began, 1e-3)
+
+    size, done = _FIRST_BATCH, 0
+    batch = places[:size]
+    if not batch:
+        return
+    running = asyncio.create_task(embed(batch))
+    try:
+        while batch:
+            rows, spent_s = await running
+            embedded, done = batch, done + len(batch)
+            size = int(min(max(len(batch) * _BATCH_S / spent_s, 1), 2 * size, _LARGEST_BATCH))
+            batch = places[done : done + size]
+            if batch:
+                running = asyncio.create_task(embed(batch))
+            yield embedded, rows
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def lock_own_job(session: AsyncSession, work: Work) -> None:

@@ -25,6 +25,7 @@ from ingestion.work import Progress, Work
 log = get_logger(__name__)
 
 _DOCUMENTS = 100  # looked up at once
+_CHUNKS = 5000  # deleted at once
 _LEAST_RECALL = 0.95
 
 
@@ -129,6 +130,18 @@ class Reindexing:
                 "with `force` to let it serve all the same"
             )
 
+    async def drop(self, work: Work, progress: Progress) -> None:
+        """Delete the chunks of the recipe `recipe_id`, which is retired, and then itself."""
+        recipe_id, done = int(str(work.options["recipe_id"])), 0
+        while True:
+            work.check()
+            async with self._database.transaction() as session:
+                count = await recipe_rows.drop_some(session, recipe_id, _CHUNKS)
+            if not count:
+                return
+            done += count
+            await progress(done, done, "chunks")
+
     async def _wanted(self, options: Mapping[str, object]) -> Recipe:
         if options.get("recipe_id") is not None:
             return await self._recipes.find(int(str(options["recipe_id"])))
@@ -147,17 +160,21 @@ class Reindexing:
         done = 0
         while True:
             async with self._database.transaction() as session:
-                stale = await recipe_rows.stale(session, recipe.recipe_id, _DOCUMENTS)
                 left = await recipe_rows.count_stale(session, recipe.recipe_id)
-            if not stale:
+            if not left:
                 return
-            for document_id, version in stale:
-                work.check()
-                await self._move(work, recipe, embedder, document_id, version)
-                done += 1
-                left -= 1
-                if done % 10 == 0 or left == 0:
-                    await progress(done, done + max(left, 0), "documents")
+            total, after = done + left, ""
+            while True:
+                async with self._database.transaction() as session:
+                    stale = await recipe_rows.stale(session, recipe.recipe_id, after, _DOCUMENTS)
+                if not stale:
+                    break
+                for after, version in stale:
+                    work.check()
+                    await self._move(work, recipe, embedder, after, version)
+                    done += 1
+                    if done % 10 == 0 or done == total:
+                        await progress(done, max(done, total), "documents")
 
     async def _move(
         self, work: Work, recipe: Recipe, embedder: Embedder, document_id: str, number: int

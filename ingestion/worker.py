@@ -18,6 +18,7 @@ from ingestion.tasks import Tasks
 log = get_logger(__name__)
 
 _NICENESS = 10
+_LONG_JOBS = 3  # so that a re-index of hours holds up no sync
 _TEND_INTERVAL_S = 1.0
 
 
@@ -35,7 +36,7 @@ async def run_worker(database: Database, tasks: Tasks, settings: IngestionSettin
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_work(app, FILES, settings.concurrency, settings.stalled_after_s))
-                group.create_task(_work(app, LONG, 1, settings.stalled_after_s))
+                group.create_task(_work(app, LONG, _LONG_JOBS, settings.stalled_after_s))
                 group.create_task(_tend(app, database, settings.stalled_after_s))
         except asyncio.CancelledError:
             log.info("worker.stopped")

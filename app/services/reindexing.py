@@ -10,7 +10,7 @@ from app.db.repositories import documents as document_rows
 from app.db.repositories import index as index_rows
 from app.db.repositories import jobs as job_rows
 from app.db.repositories import recipes as recipe_rows
-from app.db.repositories.jobs import REINDEX
+from app.db.repositories.jobs import DROP, REINDEX
 from app.db.session import Database
 from app.domain.access import AccessScope
 from app.domain.errors import Conflict, NotFound
@@ -63,14 +63,17 @@ class Reindexes:
             return await self._add_job(session, scope, {"recipe_id": recipe.recipe_id})
 
     async def delete(self, scope: AccessScope, generation_id: str) -> None:
-        """Delete a generation that does not serve, with its recipe's chunks and vectors."""
+        """Delete a generation that does not serve; a job deletes its chunks and vectors."""
         async with self._database.transaction() as session:
             _, recipe = await self._get(session, generation_id)
             if recipe.state == recipe_rows.SERVING:
                 raise Conflict(f"generation {generation_id!r} serves: activate another one first")
             if await job_rows.open_job_of_kind(session, REINDEX) is not None:
                 raise Conflict("a re-index is running: cancel it first")
-            gone = await recipe_rows.drop(session, recipe.recipe_id)
+            gone = await recipe_rows.retire(session, recipe.recipe_id)
+            await job_rows.add_job(
+                session, DROP, scope.user_id, options={"recipe_id": recipe.recipe_id}
+            )
             await access_rows.record(session, scope.user_id, "generation.deleted", generation_id)
         await self._generations.remove(gone)
 

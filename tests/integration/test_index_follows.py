@@ -68,6 +68,13 @@ async def test_damaged_generation_is_not_used_and_nothing_is_lost(house: House, 
         assert found[0].document_id == document_id
     await services.close()
 
+    folder = path.parents[1]
+    assert [aside.name for aside in folder.iterdir()] == [f"damaged-{generation_id}"]
+    await house.work()  # a new one has been asked for
+    index = await house.starting_index()
+    assert index.generation_id.startswith("gen_")
+    await house.assert_index_is_sql(index)
+
 
 async def test_missing_generation_is_rebuilt(house: House) -> None:
     await house.add(LEAVE)

@@ -11,6 +11,7 @@ from app.db.models import Chunk, Generation, Recipe
 from app.db.repositories import jobs as job_rows
 from app.db.repositories.jobs import REINDEX
 from app.domain.documents import JobState
+from app.domain.errors import Conflict, NotFound
 from app.domain.follow_ups import Asked
 from app.domain.ports import Vectors
 from app.engines.embedder.deterministic import HashEmbedder
@@ -294,6 +295,45 @@ async def test_model_that_cannot_be_loaded_fails_the_job_alone(house: House) -> 
     assert job.state == JobState.FAILED
     assert job.error_message
     assert await house.finds("отпуск") == {leave}
+
+
+async def test_deleted_generation_leaves_no_chunk_and_no_file(house: House) -> None:
+    await house.add("\n\n".join(PARAGRAPHS), "rules.md")
+    await reindex(house, **OTHER)
+    reindexes = house.services.reindexes
+    rows = await reindexes.list_all()
+    serving = next(row for row, recipe in rows if recipe.state == "serving")
+    kept = next(row for row, recipe in rows if recipe.state == "kept")
+    with pytest.raises(Conflict, match="serves"):
+        await reindexes.delete(ADMIN, serving.generation_id)
+    await reindexes.delete(ADMIN, kept.generation_id)
+    assert [row.generation_id for row, _ in await reindexes.list_all()] == [serving.generation_id]
+    with pytest.raises(NotFound):
+        await reindexes.activate(ADMIN, kept.generation_id)
+    await house.work()
+    assert await recipes(house) == {"32": "serving"}
+    async with house.services.database.transaction() as session:
+        count = await session.scalar(select(func.count()).select_from(Chunk))
+    assert count == len(await house.live_chunk_ids())
+    folder = house.services.settings.data / "generations"
+    assert [path.name for path in folder.iterdir()] == [serving.generation_id]
+    await house.assert_index_is_sql()
+
+
+async def test_collection_is_parsed_anew_while_it_answers(house: House) -> None:
+    first = await house.add("Отпуск длится 28 дней.")
+    ids = await house.live_chunk_ids()
+    batch = await house.services.reindexes.read_anew(ADMIN, ["default"])
+    assert (await house.view(first)).status == "live"
+    await house.work()
+    await house.services.index.catch_up()
+    async with house.services.database.transaction() as session:
+        await job_rows.sum_up(session)
+    assert (await house.job(batch.job_id)).state == JobState.SUCCEEDED
+    assert await house.live_chunk_ids() == ids
+    assert await house.finds("отпуск") == {first}
+    with pytest.raises(NotFound):
+        await house.services.reindexes.read_anew(ADMIN, ["nothing"])
 
 
 # held-out questions

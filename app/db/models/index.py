@@ -26,7 +26,8 @@ class IndexLog(Base):
 class Recipe(Base):
     """How documents become chunks and vectors: an embedder, and how large its chunks are.
 
-    `state` is `serving` for the one that questions are answered with; the others are `kept`.
+    `state` is `serving` for the one that questions are answered with; the others are `kept`, or
+    `retired` while their chunks are being deleted.
     `embedder` is what the embedder is built from, None where an earlier release did not write it
     down; `chunk_tokens` and `chunking` say how texts are cut.
     """

@@ -19,7 +19,7 @@ TASK = "opora.run_job"
 FILES, LONG = "opora", "opora-long"
 """The queues: of single files, and of work over many of them, which holds up no file."""
 
-BATCH, COMPACT, REINDEX = "batch", "compact", "reindex"
+BATCH, COMPACT, DROP, REINDEX = "batch", "compact", "drop", "reindex"
 """Kinds of jobs without a document."""
 
 WORKER = "worker"

@@ -10,10 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.models import Chunk, Generation
 from app.db.models import Recipe as RecipeRow
 from app.db.repositories import index as index_rows
+from app.domain.errors import Conflict
 from app.domain.ports import EmbedderFingerprint
 from app.domain.recipes import CHUNKING, EmbedderSpec
 
-SERVING, KEPT = "serving", "kept"
+SERVING, KEPT, RETIRED = "serving", "kept", "retired"
 
 
 async def serving(session: AsyncSession) -> RecipeRow | None:
@@ -34,7 +35,11 @@ async def find_or_add(
     *,
     serves: bool = False,
 ) -> RecipeRow:
-    """The recipe of these parts, made on first use; one that `serves` only if none does yet."""
+    """The recipe of these parts, made on first use; one that `serves` only if none does yet.
+
+    Raises:
+        Conflict: It is being deleted.
+    """
     values = {
         "fingerprint": str(fingerprint),
         "dimension": fingerprint.dimension,
@@ -46,7 +51,10 @@ async def find_or_add(
     await session.execute(insert(RecipeRow).values(values).on_conflict_do_nothing())
     parts = {name: values[name] for name in ("fingerprint", "chunk_tokens", "chunking")}
     found = await serving(session) if serves else None
-    return found or (await session.scalars(select(RecipeRow).filter_by(**parts))).one()
+    row = found or (await session.scalars(select(RecipeRow).filter_by(**parts))).one()
+    if row.state == RETIRED:
+        raise Conflict("this index is being deleted: try again when that is done")
+    return row
 
 
 async def serve(session: AsyncSession, recipe_id: int) -> bool:
@@ -72,10 +80,15 @@ _STALE = """
 """
 
 
-async def stale(session: AsyncSession, recipe_id: int, limit: int) -> Sequence[tuple[str, int]]:
-    """Live documents, with their version, that have no chunks of a recipe yet."""
-    query = text(f"SELECT d.document_id, d.live_version {_STALE} ORDER BY 1 LIMIT :limit")
-    rows = await session.execute(query, {"recipe_id": recipe_id, "limit": limit})
+async def stale(
+    session: AsyncSession, recipe_id: int, after: str, limit: int
+) -> Sequence[tuple[str, int]]:
+    """Live documents, with their version, that have no chunks of a recipe, by id after one."""
+    query = text(
+        f"SELECT d.document_id, d.live_version {_STALE} "
+        "AND d.document_id > :after ORDER BY 1 LIMIT :limit"
+    )
+    rows = await session.execute(query, {"recipe_id": recipe_id, "after": after, "limit": limit})
     return [(row[0], row[1]) for row in rows]
 
 
@@ -85,16 +98,32 @@ async def count_stale(session: AsyncSession, recipe_id: int) -> int:
     return await session.scalar(query, {"recipe_id": recipe_id}) or 0
 
 
-async def drop(session: AsyncSession, recipe_id: int) -> list[str]:
-    """Delete a recipe that does not serve, with its chunks.
+async def retire(session: AsyncSession, recipe_id: int) -> list[str]:
+    """Put a recipe out of use, to be dropped piece by piece.
 
     Returns:
         Ids of its generations, whose directories may go.
     """
+    row = await session.get(RecipeRow, recipe_id)
+    assert row is not None
+    row.state = RETIRED
     gone = await session.scalars(
         delete(Generation).filter_by(recipe_id=recipe_id).returning(Generation.generation_id)
     )
-    ids = list(gone.all())
-    await session.execute(delete(Chunk).filter_by(recipe_id=recipe_id))
-    await session.execute(delete(RecipeRow).filter_by(recipe_id=recipe_id))
-    return ids
+    return list(gone.all())
+
+
+async def drop_some(session: AsyncSession, recipe_id: int, limit: int) -> int:
+    """Delete so many of a retired recipe's chunks, or, when none is left, the recipe.
+
+    Returns:
+        How many chunks were deleted.
+    """
+    some = select(Chunk.chunk_id).filter_by(recipe_id=recipe_id).limit(limit)
+    gone = await session.scalars(
+        delete(Chunk).where(Chunk.chunk_id.in_(some)).returning(Chunk.chunk_id)
+    )
+    count = len(gone.all())
+    if count == 0:
+        await session.execute(delete(RecipeRow).filter_by(recipe_id=recipe_id, state=RETIRED))
+    return count
