@@ -17,7 +17,7 @@ from app.db.repositories.documents import DocumentView
 from app.db.session import Database
 from app.domain.access import AccessScope, check_principal
 from app.domain.documents import DocumentStatus, JobState, MediaType
-from app.domain.errors import Conflict, InvalidField
+from app.domain.errors import Conflict, Forbidden, InvalidField
 from app.domain.ports import BlobStore
 from app.services.media_types import sniff
 
@@ -166,7 +166,12 @@ class Documents:
             return job
 
     async def retry_job(self, scope: AccessScope, job_id: str) -> Job:
-        """Start an ended job's work anew, as a new job; also the way out of quarantine."""
+        """Start an ended job's work anew, as a new job; an admin's way out of quarantine.
+
+        Raises:
+            Conflict: The job is open, has succeeded, or its document is deleted.
+            Forbidden: The file is in quarantine, and the caller is no admin.
+        """
         async with self._database.transaction() as session:
             job = await job_rows.get_job(session, scope, job_id, lock=True)
             if job.state in job_rows.OPEN:
@@ -177,6 +182,11 @@ class Documents:
                 view = await document_rows.get_version(session, job.document_id, job.version)
                 if view is None or view.document.deleted_at is not None:
                     raise Conflict("its document is deleted")
+                if view.status == DocumentStatus.QUARANTINED and not scope.is_admin:
+                    raise Forbidden(
+                        "the file is in quarantine, because its parser died twice; "
+                        "only an admin may release it"
+                    )
                 return await self._requeue(session, scope, view)
             if job.kind == job_rows.BATCH:
                 raise Conflict("a batch only sums up its files: retry those that failed")

@@ -19,6 +19,7 @@ import msgspec
 from app.domain.documents import MediaType, ParsedDocument
 from app.domain.errors import DocumentRejected
 from ingestion.parsers.builder import TextLimits
+from ingestion.parsers.syscalls import refuse_all_but_reading
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -36,6 +37,7 @@ class Order(msgspec.Struct, frozen=True):
     max_blocks: int
     memory_bytes: int
     cpu_s: int
+    worker_pid: int
 
 
 class Parsed(msgspec.Struct, frozen=True, tag=True):
@@ -80,6 +82,8 @@ def main() -> None:
     os.dup2(nowhere, sys.stdout.fileno())
     order = msgspec.json.decode(sys.argv[1].encode(), type=Order)
     confine(order)
+    if os.getppid() != order.worker_pid:
+        os._exit(1)  # the worker died before it could take this process with it
     report = msgspec.msgpack.encode(_carry_out(order))
     with os.fdopen(pipe, "wb") as stream:
         stream.write(report)
@@ -106,7 +110,7 @@ def confine(order: Order) -> None:
 
 
 def _confine_on_linux() -> None:
-    """Die with the worker, gain no privileges, and lose the network."""
+    """Die with the worker, gain no privileges, lose the network, and keep only reading."""
     import ctypes
 
     libc = ctypes.CDLL(None)
@@ -115,6 +119,7 @@ def _confine_on_linux() -> None:
     # Root needs no user namespace, and would lose its right to read other people's files in it.
     user = 0 if os.geteuid() == 0 else _CLONE_NEWUSER
     libc.unshare(user | _CLONE_NEWNET)
+    refuse_all_but_reading()
 
 
 def _carry_out(order: Order) -> Report:

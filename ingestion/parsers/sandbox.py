@@ -20,6 +20,8 @@ from app.domain.errors import (
     EncryptedDocument,
     JobCancelled,
     ParserDied,
+    StorageUnavailable,
+    Unavailable,
     UnreadableDocument,
 )
 from app.settings import IngestionSettings
@@ -47,7 +49,8 @@ def parse_in_sandbox(
     """Read a file in a process of its own; blocks until it ends.
 
     The child has limits of memory, CPU and wall time, writes no files, starts no processes,
-    inherits no environment, and has no network where the kernel lets it go without.
+    inherits no environment, and has no network where the kernel lets it go without. It ends with
+    the worker, however that ends.
 
     Args:
         path: The file; only read.
@@ -63,7 +66,15 @@ def parse_in_sandbox(
         DocumentRejected: What the parser said; DocumentTooComplex too for a passed limit of memory,
             time or output; ParserDied if the child ended without a result.
         JobCancelled: `cancelled` was set.
+        StorageUnavailable: The file cannot be opened, which is no fault of the file.
+        Unavailable: The machine has no room for one more process.
     """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise StorageUnavailable(
+            f"the stored bytes cannot be opened ({error.strerror}): {str(path)!r}"
+        ) from error
     order = child.Order(
         parser=parser,
         path=str(path.absolute()),
@@ -72,6 +83,7 @@ def parse_in_sandbox(
         max_blocks=limits.max_blocks,
         memory_bytes=limits.parser_memory_bytes,
         cpu_s=limits.parser_cpu_s,
+        worker_pid=os.getpid(),
     )
     ended = _run(order, limits, cancelled)
     document = _judge(ended, limits)
@@ -92,15 +104,19 @@ def _run(
     order: child.Order, limits: IngestionSettings, cancelled: threading.Event | None
 ) -> _Ended:
     root = Path(__file__).parents[2]
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-P", "-m", child.__name__, msgspec.json.encode(order).decode()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=root,
-        env={"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"},
-        start_new_session=True,
-    )
+    command = [sys.executable, "-P", "-m", child.__name__, msgspec.json.encode(order).decode()]
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=root,
+            env={"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Unavailable(f"no process for the parser can be started: {error.strerror}") from error
     ended = _Ended(0)
     with process:
         try:

@@ -14,7 +14,14 @@ from app.db.models import AuditEvent, Chunk, DocumentVersion, Embedding
 from app.db.repositories import documents as document_rows
 from app.db.repositories import jobs as job_rows
 from app.domain.documents import DocumentStatus, JobState
-from app.domain.errors import Conflict, InvalidField, JobCancelled, NotFound, UnsupportedMedia
+from app.domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidField,
+    JobCancelled,
+    NotFound,
+    UnsupportedMedia,
+)
 from app.services.documents import Accepted
 from ingestion.pipeline import Pipeline
 from ingestion.work import Work
@@ -271,7 +278,9 @@ async def test_parser_that_dies_twice_puts_the_file_into_quarantine(house: House
     assert "killed" in str(view.version.reason)
     again = await house.accept(OLD)
     assert (again.duplicate, again.job_id) == (True, accepted.job_id)  # it stays there
-    retried = await house.services.documents.retry_job(ADMIN, accepted.job_id)  # until asked for
+    with pytest.raises(Forbidden, match="only an admin"):
+        await house.services.documents.retry_job(member("eve"), accepted.job_id)
+    retried = await house.services.documents.retry_job(ADMIN, accepted.job_id)  # until released
     await house.tasks.run(retried.job_id)
     assert (await house.view(accepted.document_id)).status == DocumentStatus.LIVE
 
