@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from app.domain.documents import MediaType, ParsedDocument
-from app.domain.errors import DocumentRejected
+from app.domain.errors import DocumentRejected, DocumentTooComplex
 from ingestion.parsers.builder import TextLimits
 from ingestion.parsers.syscalls import refuse_all_but_reading
 
@@ -128,6 +128,8 @@ def _carry_out(order: Order) -> Report:
         return Parsed(parser.parse(Path(order.path), order.media_type, order))
     except DocumentRejected as error:
         return Rejected(error.code, error.message)
+    except RecursionError:
+        return Rejected(DocumentTooComplex.code, "the document nests its parts too deeply")
     except MemoryError:
         return OutOfMemory()
     except Exception as error:  # noqa: BLE001  the sandbox is one of the three places for it

@@ -1,6 +1,7 @@
 """Reads a file in a child process that cannot harm the worker, whatever the file does."""
 
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -35,7 +36,11 @@ _REJECTIONS: dict[str, type[DocumentRejected]] = {
     for kind in (EmptyDocument, EncryptedDocument, DocumentTooComplex, UnreadableDocument)
 }
 _POLL_S = 0.2
+_LAST_POLL_S = 0.005
 _STDERR_BYTES = 4096
+# A library in C ends so when it gets no memory; whether that was it, its size tells.
+_CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGTRAP, signal.SIGILL, signal.SIGBUS)
+_STARVED = 0.8
 _OUT_OF_MEMORY = (b"memory allocation", b"bad_alloc", b"out of memory", b"MemoryError")
 
 
@@ -93,9 +98,10 @@ def parse_in_sandbox(
 
 @dataclass
 class _Ended:
-    """How the child ended."""
+    """How the child ended, and the most memory that it held where that is known."""
 
-    returncode: int
+    returncode: int = 0
+    most_bytes: int = 0
     report: bytearray = field(default_factory=bytearray)
     complaints: bytearray = field(default_factory=bytearray)
 
@@ -117,14 +123,28 @@ def _run(
         )
     except OSError as error:
         raise Unavailable(f"no process for the parser can be started: {error.strerror}") from error
-    ended = _Ended(0)
+    ended = _Ended()
     with process:
         try:
             _read(process, ended, limits, cancelled)
         finally:
-            _kill_group(process)
-        ended.returncode = process.wait()
+            if not _has_ended(process, ended):
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     return ended
+
+
+def _has_ended(process: "subprocess.Popen[bytes]", ended: _Ended) -> bool:
+    """Look whether the child has ended, and note how; its number is ours until then."""
+    if process.returncode is None:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = ended.returncode = os.waitstatus_to_exitcode(status)
+            # Until its exec a child counts the memory of the process that it was split from.
+            ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if usage.ru_maxrss > ours:
+                ended.most_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return process.returncode is not None
 
 
 def _read(
@@ -142,7 +162,7 @@ def _read(
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         selector.register(process.stderr, selectors.EVENT_READ)
-        while selector.get_map() or process.poll() is None:
+        while selector.get_map() or not _has_ended(process, ended):
             if cancelled is not None and cancelled.is_set():
                 raise JobCancelled("the job was cancelled while its file was being read")
             if monotonic() > deadline:
@@ -150,7 +170,7 @@ def _read(
                     f"reading took longer than {limits.parser_wall_s:g} s: split the document or "
                     "raise OPORA_INGESTION__PARSER_WALL_S"
                 )
-            for key, _ in selector.select(_POLL_S):
+            for key, _ in selector.select(_POLL_S if selector.get_map() else _LAST_POLL_S):
                 piece = os.read(key.fd, 1024**2)
                 if not piece:
                     selector.unregister(key.fileobj)
@@ -160,15 +180,6 @@ def _read(
                     ended.complaints = (ended.complaints + piece)[-_STDERR_BYTES:]
             if len(ended.report) > most:
                 raise DocumentTooComplex(f"the parser's output is larger than {most} bytes")
-
-
-def _kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """Kill the child and whatever it started; its number is ours until it is waited for."""
-    if process.returncode is None and process.poll() is None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
 
 
 def _judge(ended: _Ended, limits: IngestionSettings) -> ParsedDocument:
@@ -199,6 +210,7 @@ def _death(ended: _Ended, limits: IngestionSettings) -> DocumentRejected:
     log.warning(
         "parser.died",
         returncode=ended.returncode,
+        most_mb=ended.most_bytes // 10**6,
         complaints=ended.complaints.decode(errors="replace"),
     )
     if ended.returncode == -signal.SIGXCPU:
@@ -206,7 +218,10 @@ def _death(ended: _Ended, limits: IngestionSettings) -> DocumentRejected:
             f"reading took more than {limits.parser_cpu_s} s of CPU time: split the document or "
             "raise OPORA_INGESTION__PARSER_CPU_S"
         )
-    if any(sign in ended.complaints for sign in _OUT_OF_MEMORY):
+    starved = ended.most_bytes > _STARVED * limits.parser_memory_bytes
+    if any(sign in ended.complaints for sign in _OUT_OF_MEMORY) or (
+        starved and -ended.returncode in _CRASHES
+    ):
         return _memory_limit(limits)
     if ended.returncode > 0:
         return ParserDied(f"the parser's process ended with exit status {ended.returncode}")
@@ -215,7 +230,10 @@ def _death(ended: _Ended, limits: IngestionSettings) -> DocumentRejected:
         return ParserDied(
             f"the parser's process was killed ({name}): the machine may be out of memory"
         )
-    return ParserDied(f"the parser's process crashed ({name}): the file is probably damaged")
+    return ParserDied(
+        f"the parser's process crashed ({name}): the file is damaged, or needs more than "
+        f"{limits.parser_memory_bytes // 1024**2} MiB of memory at once"
+    )
 
 
 def _memory_limit(limits: IngestionSettings) -> DocumentTooComplex:
