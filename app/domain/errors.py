@@ -14,7 +14,6 @@ OporaError
 ├── Overloaded                429, retry later
 ├── Unavailable               503, something that Opora leans on is down
 │   ├── DatabaseUnavailable
-│   ├── StorageUnavailable
 │   ├── IndexUnavailable
 │   ├── ModelServerUnavailable
 │   ├── ModelServerRefused
