@@ -45,17 +45,23 @@ async def run_worker(database: Database, tasks: Tasks, settings: IngestionSettin
 async def _work(
     app: procrastinate.App, queue: str, concurrency: int, stalled_after_s: float
 ) -> None:
-    await app.run_worker_async(
-        queues=[queue],
-        name=queue,
-        concurrency=concurrency,
-        install_signal_handlers=False,
-        fetch_job_polling_interval=1.0,
-        update_heartbeat_interval=stalled_after_s / 4,
-        stalled_worker_timeout=stalled_after_s,
-        shutdown_graceful_timeout=5,
-        delete_jobs="successful",
-    )
+    """Take jobs from a queue for ever; a PostgreSQL that is not there is waited for."""
+    while True:
+        try:
+            await app.run_worker_async(
+                queues=[queue],
+                name=queue,
+                concurrency=concurrency,
+                install_signal_handlers=False,
+                fetch_job_polling_interval=1.0,
+                update_heartbeat_interval=stalled_after_s / 4,
+                stalled_worker_timeout=stalled_after_s,
+                shutdown_graceful_timeout=5,
+                delete_jobs="successful",
+            )
+        except ConnectorException as error:
+            log.warning("worker.waits", queue=queue, reason=repr(error.__cause__ or error))
+            await asyncio.sleep(_TEND_INTERVAL_S)
 
 
 async def _tend(app: procrastinate.App, database: Database, stalled_after_s: float) -> None:

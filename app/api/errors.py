@@ -19,6 +19,7 @@ from app.domain.errors import (
     NotFound,
     OporaError,
     Overloaded,
+    StorageUnavailable,
     Unauthenticated,
     Unavailable,
     UnsupportedMedia,
@@ -113,6 +114,11 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, OSError):  # the framework keeps a large form in a file
+            reason = error.__cause__.strerror or str(error.__cause__)
+            return error_response(
+                request.url.path, StorageUnavailable(f"the upload cannot be kept: {reason}")
+            )
         known: Mapping[int, type[BadInput]] = {404: NotFound}
         wrapped = known.get(error.status_code, BadInput)(str(error.detail))
         response = error_response(request.url.path, wrapped)

@@ -181,7 +181,7 @@ class ModelServerTimeout(Unavailable):
 
 
 class EmbedderUnavailable(Unavailable):
-    """The embeddings server does not answer, or answers nonsense."""
+    """The embedding model is away, or its server does not answer or answers nonsense."""
 
     code = "embedder_unavailable"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from app.db.base import now
-from app.domain.errors import DamagedGeneration
+from app.domain.errors import DamagedGeneration, StorageUnavailable
 from app.domain.ports import LexicalIndex, VectorIndex
 from app.domain.text import TEXT_FINGERPRINT
 
@@ -49,9 +49,31 @@ def write(
 
     Returns:
         The manifest's bytes; their SHA-256 belongs into SQL.
+
+    Raises:
+        StorageUnavailable: The disk is full or cannot be written.
     """
     staging = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        manifest = _write(staging, vectors, lexical, embedder, log_number, recall)
+        staging.rename(directory)
+        _sync(directory.parent)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise StorageUnavailable(
+            f"the generation cannot be written: {error.strerror or error}"
+        ) from error
+    return manifest
+
+
+def _write(
+    staging: Path,
+    vectors: VectorIndex,
+    lexical: LexicalIndex,
+    embedder: str,
+    log_number: int,
+    recall: float,
+) -> bytes:
     staging.mkdir(parents=True)
     vectors.save(staging / VECTORS)
     lexical.save(staging / LEXICAL)
@@ -69,8 +91,6 @@ def write(
     (staging / MANIFEST).write_bytes(manifest)
     for path in (*staging.iterdir(), staging):
         _sync(path)
-    staging.rename(directory)
-    _sync(directory.parent)
     return manifest
 
 

