@@ -1,13 +1,17 @@
-"""What runs inside the parser's process: confine itself, read one file, report, end.
+"""What runs in the parsers' processes: one forks a child per file, so that none pays for imports.
 
-Imports stay few: each file pays for them. The report goes to the pipe that was standard output;
-what libraries print goes nowhere.
+A child confines itself, reads one file, reports and ends; it has seen no other file. The report
+goes to the pipe that was standard output; what libraries print goes nowhere.
 """
 
+import gc
 import importlib
 import os
+import pkgutil
 import resource
+import select
 import signal
+import struct
 import sys
 import traceback
 from contextlib import suppress
@@ -37,7 +41,6 @@ class Order(msgspec.Struct, frozen=True):
     max_blocks: int
     memory_bytes: int
     cpu_s: int
-    worker_pid: int
 
 
 class Parsed(msgspec.Struct, frozen=True, tag=True):
@@ -75,20 +78,87 @@ class Parser(Protocol):
         ...
 
 
+ORDER_HEAD = struct.Struct("=I")
+"""Before each order on standard input: its length in bytes."""
+
+END = struct.Struct("=iq")
+"""On the pipe that the first argument names, after each child: its exit code, as `Popen` tells it,
+and the most memory that it held, in bytes."""
+
+
 def main() -> None:
-    """Carry out the order in the first argument."""
-    pipe = os.dup(sys.stdout.fileno())
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Serve orders until the worker closes standard input or is gone."""
+    ends = int(sys.argv[1])
+    report = os.dup(sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, sys.stdout.fileno())
-    order = msgspec.json.decode(sys.argv[1].encode(), type=Order)
-    confine(order)
-    if os.getppid() != order.worker_pid:
-        os._exit(1)  # the worker died before it could take this process with it
-    report = msgspec.msgpack.encode(_carry_out(order))
-    with os.fdopen(pipe, "wb") as stream:
-        stream.write(report)
-        stream.flush()
-    os._exit(0)  # nothing to tidy up, and a damaged library may hang while it tries
+    orders = os.dup(sys.stdin.fileno())
+    os.dup2(nowhere, sys.stdin.fileno())
+    _import_parsers()
+    gc.freeze()
+    while order := _next_order(orders):
+        pid = os.fork()
+        if pid == 0:
+            os.close(ends)
+            os.close(orders)
+            _work(order, report)
+        code, most_bytes = _wait(pid, orders)
+        os.write(ends, END.pack(code, most_bytes))
+
+
+def _import_parsers() -> None:
+    import ingestion.parsers as package
+
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+
+
+def _next_order(orders: int) -> Order | None:
+    head = _read(orders, ORDER_HEAD.size)
+    if not head:
+        return None
+    (size,) = ORDER_HEAD.unpack(head)
+    return msgspec.json.decode(_read(orders, size), type=Order)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """Read so many bytes, or none when the worker is gone."""
+    data = b""
+    while len(data) < size:
+        piece = os.read(descriptor, size - len(data))
+        if not piece:
+            return b""
+        data += piece
+    return data
+
+
+def _wait(pid: int, orders: int) -> tuple[int, int]:
+    """Wait for a child; when the worker goes away meanwhile, end with the child."""
+    with suppress(AttributeError, OSError):  # not every kernel tells of a process by a descriptor
+        look = select.poll()
+        child = os.pidfd_open(pid)
+        look.register(child, select.POLLIN)
+        look.register(orders, 0)  # only that it was closed
+        if child not in dict(look.poll()):
+            os.kill(pid, signal.SIGKILL)
+        os.close(child)
+    _, status, usage = os.wait4(pid, 0)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return os.waitstatus_to_exitcode(status), usage.ru_maxrss * unit
+
+
+def _work(order: Order, report: int) -> None:
+    """Carry out an order as a child, and end."""
+    try:
+        server = os.getppid()
+        confine(order)
+        if os.getppid() == server:
+            data = memoryview(msgspec.msgpack.encode(_carry_out(order)))
+            while data:
+                data = data[os.write(report, data) :]
+            os._exit(0)  # nothing to tidy up, and a damaged library may hang while it tries
+    finally:
+        os._exit(1)
 
 
 def confine(order: Order) -> None:
@@ -118,8 +188,8 @@ def _confine_on_linux() -> None:
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # Root needs no user namespace, and would lose its right to read other people's files in it.
     user = 0 if os.geteuid() == 0 else _CLONE_NEWUSER
-    libc.unshare(user | _CLONE_NEWNET)
-    refuse_all_but_reading()
+    if not refuse_all_but_reading():
+        libc.unshare(user | _CLONE_NEWNET)
 
 
 def _carry_out(order: Order) -> Report:

@@ -1,13 +1,8 @@
 """Reads a file in a child process that cannot harm the worker, whatever the file does."""
 
-import os
-import resource
-import selectors
 import signal
-import subprocess
-import sys
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -22,12 +17,12 @@ from app.domain.errors import (
     JobCancelled,
     ParserDied,
     StorageUnavailable,
-    Unavailable,
     UnreadableDocument,
 )
 from app.settings import IngestionSettings
 from app.telemetry import get_logger
 from ingestion.parsers import child
+from ingestion.parsers.child_server import ChildServers, Ended
 
 log = get_logger(__name__)
 
@@ -35,9 +30,7 @@ _REJECTIONS: dict[str, type[DocumentRejected]] = {
     kind.code: kind
     for kind in (EmptyDocument, EncryptedDocument, DocumentTooComplex, UnreadableDocument)
 }
-_POLL_S = 0.2
-_LAST_POLL_S = 0.005
-_STDERR_BYTES = 4096
+SERVERS = ChildServers()
 # A library in C ends so when it gets no memory; whether that was it, its size tells.
 _CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGTRAP, signal.SIGILL, signal.SIGBUS)
 _STARVED = 0.8
@@ -51,7 +44,7 @@ def parse_in_sandbox(
     cancelled: threading.Event | None = None,
     parser: str = "ingestion.parsers.registry",
 ) -> ParsedDocument:
-    """Read a file in a process of its own; blocks until it ends.
+    """Read a file in a process of its own; blocks until that ends.
 
     The child has limits of memory, CPU and wall time, writes no files, starts no processes,
     inherits no environment, and has no network where the kernel lets it go without. It ends with
@@ -88,101 +81,40 @@ def parse_in_sandbox(
         max_blocks=limits.max_blocks,
         memory_bytes=limits.parser_memory_bytes,
         cpu_s=limits.parser_cpu_s,
-        worker_pid=os.getpid(),
     )
-    ended = _run(order, limits, cancelled)
+    server = SERVERS.take()
+    try:
+        ended = server.run(order, _watch(limits, cancelled))
+    except BaseException:
+        server.close()
+        raise
+    SERVERS.give_back(server)
     document = _judge(ended, limits)
     _check_offsets(document, limits)
     return document
 
 
-@dataclass
-class _Ended:
-    """How the child ended, and the most memory that it held where that is known."""
-
-    returncode: int = 0
-    most_bytes: int = 0
-    report: bytearray = field(default_factory=bytearray)
-    complaints: bytearray = field(default_factory=bytearray)
-
-
-def _run(
-    order: child.Order, limits: IngestionSettings, cancelled: threading.Event | None
-) -> _Ended:
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-P", "-m", child.__name__, msgspec.json.encode(order).decode()]
-    try:
-        process = subprocess.Popen(  # noqa: S603
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=root,
-            env={"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"},
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise Unavailable(f"no process for the parser can be started: {error.strerror}") from error
-    ended = _Ended()
-    with process:
-        try:
-            _read(process, ended, limits, cancelled)
-        finally:
-            if not _has_ended(process, ended):
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    return ended
-
-
-def _has_ended(process: "subprocess.Popen[bytes]", ended: _Ended) -> bool:
-    """Look whether the child has ended, and note how; its number is ours until then."""
-    if process.returncode is None:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = ended.returncode = os.waitstatus_to_exitcode(status)
-            # Until its exec a child counts the memory of the process that it was split from.
-            ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            if usage.ru_maxrss > ours:
-                ended.most_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return process.returncode is not None
-
-
-def _read(
-    process: "subprocess.Popen[bytes]",
-    ended: _Ended,
-    limits: IngestionSettings,
-    cancelled: threading.Event | None,
-) -> None:
-    """Collect the child's output until it closes both pipes and ends."""
-    assert process.stdout is not None
-    assert process.stderr is not None
+def _watch(limits: IngestionSettings, cancelled: threading.Event | None) -> Callable[[Ended], None]:
+    """What ends the wait for a child that takes too long, says too much, or is not wanted."""
     deadline = monotonic() + limits.parser_wall_s
     # A block costs about 60 bytes beside its text.
     most = 4 * limits.max_text_chars + 100 * limits.max_blocks + 1024**2
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        selector.register(process.stderr, selectors.EVENT_READ)
-        while selector.get_map() or not _has_ended(process, ended):
-            if cancelled is not None and cancelled.is_set():
-                raise JobCancelled("the job was cancelled while its file was being read")
-            if monotonic() > deadline:
-                raise DocumentTooComplex(
-                    f"reading took longer than {limits.parser_wall_s:g} s: split the document or "
-                    "raise OPORA_INGESTION__PARSER_WALL_S"
-                )
-            for key, _ in selector.select(_POLL_S if selector.get_map() else _LAST_POLL_S):
-                piece = os.read(key.fd, 1024**2)
-                if not piece:
-                    selector.unregister(key.fileobj)
-                elif key.fileobj is process.stdout:
-                    ended.report += piece
-                else:
-                    ended.complaints = (ended.complaints + piece)[-_STDERR_BYTES:]
-            if len(ended.report) > most:
-                raise DocumentTooComplex(f"the parser's output is larger than {most} bytes")
+
+    def check(ended: Ended) -> None:
+        if cancelled is not None and cancelled.is_set():
+            raise JobCancelled("the job was cancelled while its file was being read")
+        if monotonic() > deadline:
+            raise DocumentTooComplex(
+                f"reading took longer than {limits.parser_wall_s:g} s: split the document or "
+                "raise OPORA_INGESTION__PARSER_WALL_S"
+            )
+        if len(ended.report) > most:
+            raise DocumentTooComplex(f"the parser's output is larger than {most} bytes")
+
+    return check
 
 
-def _judge(ended: _Ended, limits: IngestionSettings) -> ParsedDocument:
+def _judge(ended: Ended, limits: IngestionSettings) -> ParsedDocument:
     """Turn the child's end into a document or the error that tells why there is none."""
     if ended.returncode != 0:
         raise _death(ended, limits)
@@ -206,7 +138,7 @@ def _judge(ended: _Ended, limits: IngestionSettings) -> ParsedDocument:
             )
 
 
-def _death(ended: _Ended, limits: IngestionSettings) -> DocumentRejected:
+def _death(ended: Ended, limits: IngestionSettings) -> DocumentRejected:
     log.warning(
         "parser.died",
         returncode=ended.returncode,

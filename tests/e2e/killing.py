@@ -77,22 +77,23 @@ class Killer:
     chance: random.Random
     hits: dict[Point, int] = field(default_factory=dict)
     misses: dict[Point, int] = field(default_factory=dict)
+    patience_s: float = 10
 
-    def kill(self, point: Point, patience_s: float = 10) -> tuple[str, ...]:
+    def kill(self, point: Point) -> tuple[str, ...]:
         """Wait for a point, kill there, and return the names of what must be started again.
 
         A point that does not come in time is missed: the worker is killed where it stands.
         """
         with psycopg.connect(libpq_url(self.url), autocommit=True) as connection:
-            found = self._wait(self._look(point, connection), patience_s)
+            found = self._wait(self._look(point, connection))
             names = _KILLED.get(point, ("worker",))
             self.pair.kill(*names)
         counted = self.hits if found else self.misses
         counted[point] = counted.get(point, 0) + 1
         return names
 
-    def _wait(self, look: Callable[[], object], patience_s: float) -> object:
-        deadline = monotonic() + patience_s
+    def _wait(self, look: Callable[[], object]) -> object:
+        deadline = monotonic() + self.patience_s
         while monotonic() < deadline:
             if found := look():
                 return found
@@ -108,7 +109,7 @@ class Killer:
 
         def parser(kill: bool = False) -> bool:
             try:
-                found = worker.children()
+                found = [one for server in worker.children() for one in server.children()]
                 if found and kill:
                     found[0].kill()
             except psutil.NoSuchProcess:

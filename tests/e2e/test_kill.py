@@ -19,7 +19,7 @@ async def test_killed_at_every_point(
 ) -> None:
     url = new_database()
     async with campaign(tmp_path, url, http, seed=4) as fought:
-        killer = Killer(fought.pair, url, fought.data, random.Random(4))
+        killer = Killer(fought.pair, url, fought.data, random.Random(4), patience_s=60)
         await asyncio.gather(fought.feed(20), fought.fire(killer, list(Point)))
         found = await fought.settle()
         wrong = await fought.wrong_files(found.chunks)

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-import msgspec
+import psutil
 import pytest
 
 from app.domain.documents import MediaType
@@ -21,8 +21,9 @@ from app.domain.errors import (
     UnreadableDocument,
 )
 from app.settings import IngestionSettings
-from ingestion.parsers import child
+from ingestion.parsers import child, sandbox
 from ingestion.parsers.sandbox import parse_in_sandbox
+from tests.e2e.running import is_running
 from tests.fixtures import make_files
 
 HOSTILE = "tests.fixtures.hostile_parsers"
@@ -106,23 +107,57 @@ def test_a_cancelled_job_kills_the_child_within_a_second(tmp_path: Path) -> None
 
 
 def test_no_process_is_left_behind(tmp_path: Path) -> None:
-    with pytest.raises((DocumentTooComplex, UnreadableDocument)):
-        suffer(tmp_path, "orphan", parser_wall_s=2)
-    time.sleep(0.2)
-    assert not [line for line in _commands() if str(tmp_path) in line or "time.sleep(600)" in line]
+    servers = sandbox.SERVERS
+    servers.close()
+    for deed in ("orphan", "sleep", "crash"):
+        with pytest.raises((DocumentTooComplex, UnreadableDocument, ParserDied)):
+            suffer(tmp_path, deed, parser_wall_s=2)
+    servers.close()
+    assert parsers_of(psutil.Process()) == []
 
 
-def _commands() -> list[str]:
-    commands = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            state = (process / "stat").read_text().rsplit(") ", 1)[1][0]
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if state != "Z":
-            commands.append(command)
-    return commands
+def test_parsers_end_with_a_killed_worker(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("sleep")
+    code = (
+        "from pathlib import Path; from app.domain.documents import MediaType;"
+        "from app.settings import IngestionSettings;"
+        "from ingestion.parsers.sandbox import parse_in_sandbox;"
+        f"parse_in_sandbox(Path({str(path)!r}), MediaType.TEXT, IngestionSettings(), None,"
+        f" {HOSTILE!r})"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as worker:
+        deadline = time.monotonic() + 30
+        while len(family := parsers_of(psutil.Process(worker.pid))) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        worker.kill()
+    _, living = psutil.wait_procs(family, timeout=5)
+    assert living == []
+
+
+def parsers_of(process: psutil.Process) -> list[psutil.Process]:
+    """The parsers' processes below a process, children of children too."""
+    below = process.children(recursive=True)
+    return [one for one in below if child.__name__ in one.cmdline()]
+
+
+def test_files_are_read_one_after_the_other_by_one_server(tmp_path: Path) -> None:
+    sandbox.SERVERS.close()
+    path = tmp_path / "a.txt"
+    path.write_text("words")
+    servers = set()
+    for deed in ("crash", "exit", "hog", "bug"):
+        with pytest.raises((DocumentTooComplex, UnreadableDocument, ParserDied)):
+            suffer(tmp_path, deed)
+        assert parse_in_sandbox(path, MediaType.TEXT, limits()).text == "words"
+        servers |= set(parsers_of(psutil.Process()))
+    assert len(servers) == 1
+    (server,) = servers
+    server.kill()
+    while is_running(server):
+        time.sleep(0.01)
+    assert parse_in_sandbox(path, MediaType.TEXT, limits()).text == "words"
 
 
 def test_a_parser_reaches_nothing_but_its_file(
@@ -158,17 +193,10 @@ def test_a_machine_without_room_for_a_process_is_no_fault_of_the_document(
 ) -> None:
     path = tmp_path / "a.txt"
     path.write_text("words")
+    sandbox.SERVERS.close()
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
     with pytest.raises(Unavailable, match="can be started"):
         parse_in_sandbox(path, MediaType.TEXT, limits())
-
-
-def test_a_child_whose_worker_is_gone_ends_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("sleep")
-    order = child.Order(HOSTILE, str(path), MediaType.TEXT, 100, 10, 512 * 1024**2, 20, 1)
-    command = [sys.executable, "-m", child.__name__, msgspec.json.encode(order).decode()]
-    assert subprocess.run(command, timeout=20, check=False).returncode == 1
 
 
 def test_many_threads_parse_side_by_side(tmp_path: Path) -> None:
