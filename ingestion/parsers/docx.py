@@ -7,7 +7,7 @@ for a file of 185 KB.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import BinaryIO
 
 from lxml import etree
 
@@ -33,9 +33,9 @@ _CHARACTERS = {f"{W}tab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyph
 _NOTES = {f"{W}footnoteReference": "footnote", f"{W}endnoteReference": "endnote"}
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read a DOCX file; the title is that of its core properties."""
-    with open_package(path) as package:
+    with open_package(file) as package:
         part = package.main_part()
         root = package.xml(part)
         body = None if root is None else root.find(f"{W}body")

@@ -7,7 +7,7 @@ handed to trafilatura, which tells content from furniture, unless it loses too m
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import BinaryIO
 
 from lxml import etree
 
@@ -36,9 +36,9 @@ _WIDEST_SPAN = 200
 _WIDEST_ROW = 1000
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read an HTML file; the title is that of its head."""
-    data = path.read_bytes()
+    data = file.read()
     declared = _DECLARED.search(data[:4096])
     text = decode(data, declared[1].decode("ascii", "replace") if declared else None)
     builder = TextBuilder(limits)

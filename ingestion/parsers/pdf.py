@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
+from typing import BinaryIO
 
 import pypdfium2
 from pypdfium2 import raw
@@ -39,10 +39,10 @@ _CELL_GAP = 1.5
 _BOLD_WEIGHT = 600
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read a PDF file; headings are lines in larger type."""
     try:
-        document = pypdfium2.PdfDocument(path)
+        document = pypdfium2.PdfDocument(file)
     except pypdfium2.PdfiumError as error:
         if error.err_code == raw.FPDF_ERR_PASSWORD:
             raise EncryptedDocument(

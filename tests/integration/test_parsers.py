@@ -1,54 +1,22 @@
 """Each parser reads real files of its format and names what it cannot read."""
 
-import base64
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 
 import pytest
 
-from app.domain.documents import BlockKind, MediaType, ParsedDocument
+from app.domain.documents import BlockKind, MediaType
 from app.domain.errors import (
     DocumentTooComplex,
     EmptyDocument,
     EncryptedDocument,
     UnreadableDocument,
 )
-from app.services.media_types import sniff
 from ingestion.parsers import ooxml
 from ingestion.parsers.encodings import decode
 from ingestion.parsers.registry import parse
 from tests.fixtures import make_files
-
-
-@dataclass(frozen=True)
-class Limits:
-    max_text_chars: int = 100_000
-    max_blocks: int = 1000
-
-
-def read(path: Path, name: str = "", limits: Limits = Limits()) -> ParsedDocument:
-    parsed = parse(path, sniff(path, name or path.name), limits)
-    end = 0
-    for block in parsed.blocks:
-        assert end <= block.char_start < block.char_end
-        assert parsed.text[end : block.char_start].strip() == ""
-        end = block.char_end
-    assert end == len(parsed.text)
-    return parsed
-
-
-def read_text(
-    tmp_path: Path, name: str, text: str | bytes, limits: Limits = Limits()
-) -> ParsedDocument:
-    path = tmp_path / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read(path, limits=limits)
-
-
-def shape(parsed: ParsedDocument) -> list[tuple[str, int, str]]:
-    return [(b.kind, b.level, parsed.text[b.char_start : b.char_end]) for b in parsed.blocks]
-
+from tests.integration.parsing import Limits, read, read_text, shape
 
 # --- PDF
 
@@ -416,45 +384,6 @@ def test_csv_delimiters_and_encodings(tmp_path: Path, delimiter: str) -> None:
 
 def test_csv_of_one_column(tmp_path: Path) -> None:
     assert read_text(tmp_path, "a.csv", "Имя\nАнна\n").text == "| Имя |\n| --- |\n| Анна |"
-
-
-def test_eml_begins_with_its_envelope(tmp_path: Path) -> None:
-    parsed = read(make_files.make_eml(tmp_path / "a.eml"))
-    subject = "Задержка поставки балок на склад в Лаишеве, третья партия"
-    assert parsed.title == subject
-    assert shape(parsed) == [
-        (
-            "paragraph",
-            0,
-            "From: Анна Ким <anna@example.org>\nTo: support@example.org\n"
-            f"Date: Mon, 14 Sep 2026 10:00:00 +0300\nSubject: {subject}",
-        ),
-        ("paragraph", 0, "Коллеги, добрый день!"),
-        ("paragraph", 0, "Партия придёт 7 сентября."),
-        ("list_item", 0, "- Attachment: акт.pdf"),
-    ]
-    assert parsed.flags == ("attachments_not_read",)
-
-
-@pytest.mark.parametrize("declared", [True, False])
-@pytest.mark.parametrize("encoding", ["cp1251", "koi8-r"])
-def test_eml_in_old_encodings(tmp_path: Path, encoding: str, declared: bool) -> None:
-    text = "Добрый день, акт подписан."
-    charset = f"; charset={encoding}" if declared else ""
-    word = base64.b64encode("Акт приёмки".encode(encoding)).decode()
-    head = f"From: a@b.c\r\nSubject: =?{encoding}?b?{word}?=\r\nContent-Type: text/plain{charset}"
-    data = head.encode() + b"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + text.encode(encoding)
-    parsed = read_text(tmp_path, "a.eml", data)
-    assert parsed.title == "Акт приёмки"
-    assert parsed.text.endswith(text)
-
-
-def test_eml_of_html_alone(tmp_path: Path) -> None:
-    data = "Subject: x\nContent-Type: text/html; charset=utf-8\n\n<h2>Итог</h2><p>Да.</p>"
-    assert shape(read_text(tmp_path, "a.eml", data))[1:] == [
-        ("heading", 2, "Итог"),
-        ("paragraph", 0, "Да."),
-    ]
 
 
 # --- What holds for all
