@@ -356,7 +356,8 @@ class _Reader:
         """End a row; a cell that is merged with the one above repeats its text."""
         above = self.rows[-1] if self.rows else []
         for column, merged in enumerate(self.merged[: len(self.cells)]):
-            if merged and column < len(above) and len(above[column]) <= _REPEATED_CHARS:
+            repeated = column < len(above) and len(above[column]) <= _REPEATED_CHARS
+            if merged and repeated and not self.cells[column]:
                 self.cells[column] = above[column]
         self.rows.append(self.cells)
         self.cells = []
