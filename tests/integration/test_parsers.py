@@ -49,14 +49,27 @@ def test_pdf_running_headers_stay_once(tmp_path: Path) -> None:
     assert all(f"номер {n} " in parsed.text for n in range(1, 7))
 
 
-def test_pdf_of_images_is_empty_and_says_why(tmp_path: Path) -> None:
-    with pytest.raises(EmptyDocument, match="only images"):
+def test_pdf_of_blank_pages_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(EmptyDocument, match="no text was found"):
         read(make_files.make_pdf(tmp_path / "a.pdf", [[]]))
 
 
-def test_pdf_with_a_page_of_images_is_flagged(tmp_path: Path) -> None:
+def test_pdf_with_a_blank_page_is_flagged(tmp_path: Path) -> None:
     parsed = read(make_files.make_pdf(tmp_path / "a.pdf", [[(10, "Есть текст.")], []]))
     assert parsed.flags == ("pages_without_text",)
+
+
+def test_pdf_text_that_nobody_sees_is_left_out(tmp_path: Path) -> None:
+    white, blue_box = "1 1 1 rg", "0 0 1 rg 40 700 500 60 re f 1 1 1 rg"
+    page = [(0.4, "мелко"), (12, "Видимый текст страницы."), (12, "белым по белому")]
+    path = make_files.make_pdf(tmp_path / "a.pdf", [page], paint={2: white})
+    parsed = read(path)
+    assert parsed.text == "Видимый текст страницы."
+    assert parsed.flags == ("hidden_text_left_out",)
+    page = [(12, "Видимый текст страницы."), (12, "белым по синему")]
+    parsed = read(make_files.make_pdf(tmp_path / "a.pdf", [page], paint={1: blue_box}))
+    assert "белым по синему" in parsed.text
+    assert parsed.flags == ()
 
 
 def test_pdf_with_a_password_is_refused(tmp_path: Path) -> None:
