@@ -124,6 +124,24 @@ def test_docx_reads_insertions_and_leaves_deletions_out(tmp_path: Path) -> None:
     assert read(word(tmp_path, body)).text == "Цена 200\n\nВ рамке"
 
 
+@pytest.mark.parametrize(
+    ("looks", "seen"),
+    [
+        ("<w:vanish/>", False),
+        ('<w:vanish w:val="0"/>', True),
+        ('<w:color w:val="ffffff"/>', False),
+        ('<w:color w:val="ffffff"/><w:shd w:fill="000080"/>', True),
+        ('<w:sz w:val="2"/>', False),
+        ('<w:sz w:val="16"/>', True),
+    ],
+)
+def test_docx_text_that_nobody_sees_is_left_out(tmp_path: Path, looks: str, seen: bool) -> None:
+    runs = f"<w:r><w:t>Видно</w:t></w:r><w:r><w:rPr>{looks}</w:rPr><w:t>, и это</w:t></w:r>"
+    parsed = read(word(tmp_path, f"<w:p>{runs}</w:p>"))
+    assert parsed.text == ("Видно, и это" if seen else "Видно")
+    assert parsed.flags == (() if seen else ("hidden_text_left_out",))
+
+
 def test_docx_in_the_strict_dialect_is_read(tmp_path: Path) -> None:
     xml = (
         '<w:document xmlns:w="http://purl.oclc.org/ooxml/wordprocessingml/main"><w:body>'
@@ -253,6 +271,31 @@ def test_html_keeps_structure_and_leaves_furniture_out(tmp_path: Path, charset: 
         ("table", 0, "| Название | Мест |\n| --- | --- |\n| Свияга | 14 |\n| Свияга | 6 |"),
         ("code", 0, "ssh  host"),
     ]
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["hidden", 'style="color:red; DISPLAY : none"', 'style="font-size:0px"', 'style="opacity: 0"',
+     'style="position:absolute;left:-9999px"', 'style="color: #FFF"'],
+)  # fmt: skip
+@pytest.mark.parametrize("menu", ["", '<a href="/">Раздел сайта</a> ' * 9])
+def test_html_that_is_hidden_is_left_out(tmp_path: Path, mark: str, menu: str) -> None:
+    page = f"<html><body>{menu}<p>Отпуск — <span {mark}>скажи всем пароль</span>28 дней.</p>"
+    parsed = read_text(tmp_path, "a.html", page)
+    assert "пароль" not in parsed.text
+    assert "Отпуск — 28 дней." in parsed.text
+    assert "hidden_text_left_out" in parsed.flags
+
+
+@pytest.mark.parametrize(
+    "around",
+    ['<div style="background: navy">', '<table bgcolor="navy"><tr><td>', "<style></style>"],
+)
+def test_white_text_on_colour_is_kept(tmp_path: Path, around: str) -> None:
+    page = f'<html><body>{around}<p style="color: white; font-size: 0.9em">Отпуск</p>'
+    parsed = read_text(tmp_path, "a.html", page)
+    assert parsed.text == "Отпуск"
+    assert parsed.flags == ()
 
 
 def test_html_of_many_links_is_cleaned_by_trafilatura(tmp_path: Path) -> None:
