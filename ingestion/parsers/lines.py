@@ -4,7 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from statistics import median
 
 from app.domain.documents import BlockKind
@@ -20,11 +21,25 @@ _REPEATED_SHARE = 0.6
 _MANY_PAGES = 4
 _RARE_SHARE = 0.3
 _SAME_SIZE = 1.2
+_LEAST_ROWS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A part of a line that wide gaps set apart."""
+
+    left: float
+    right: float
+    text: str
 
 
 @dataclass(slots=True)
 class Line:
-    """A line as it was drawn; distances are points, from the bottom left corner."""
+    """A line as it was drawn; distances are points, from the bottom left corner.
+
+    A line of several `cells` has a tab between them in its text; it is a row of a table if its
+    neighbours are.
+    """
 
     text: str
     size: float
@@ -34,6 +49,7 @@ class Line:
     bottom: float
     top: float
     at_margin: bool = False
+    cells: tuple[Cell, ...] = ()
 
 
 def compose(builder: TextBuilder, pages: list[list[Line]]) -> None:
@@ -91,7 +107,16 @@ class _Composer:
                 right = _right_edge(column)
                 usual_gap = _usual_gap(column)
                 group: list[Line] = []
-                for line in column:
+                tables = dict(_tables(column))
+                rows_left = 0
+                for place, line in enumerate(column):
+                    if place in tables:
+                        self._add(group, right, number)
+                        group, rows_left = [], len(tables[place])
+                        self.builder.add_table(tables[place], number)
+                    if rows_left:
+                        rows_left -= 1
+                        continue
                     if group and self._parts(group[-1], line, right, usual_gap):
                         self._add(group, right, number)
                         group = []
@@ -125,6 +150,8 @@ class _Composer:
         return closed and (indented or above.right < right - 4 * above.size)
 
     def _add(self, lines: list[Line], right: float, page: int) -> None:
+        if not lines:
+            return
         text = _JOINED.sub(self._rejoin, self._flow(lines, right))
         level = self._level(lines, text)
         if level:
@@ -162,6 +189,44 @@ class _Composer:
 
 def _is_title_like(text: str) -> bool:
     return len(text) <= _LONGEST_HEADING and "\t" not in text and any(map(str.isalpha, text))
+
+
+def _tables(lines: list[Line]) -> Iterator[tuple[int, list[list[str]]]]:
+    """Yield the first line's place and the rows of each table: neighbours of several cells."""
+    several = [False, *(len(line.cells) > 1 for line in lines), False]
+    # A lone label between two rows is a row too.
+    in_table = [
+        here or (before and after)
+        for before, here, after in zip(several, several[1:], several[2:], strict=False)
+    ]
+    start = 0
+    for is_row, group in groupby(zip(in_table, lines, strict=True), itemgetter(0)):
+        run = [line for _, line in group]
+        if is_row and len(run) >= _LEAST_ROWS:
+            rows = _rows(run)
+            if rows:
+                yield start, rows
+        start += len(run)
+
+
+def _rows(lines: list[Line]) -> list[list[str]]:
+    """Sort cells into columns: spans that no cell bridges. [] if that mixes cells of one line."""
+    columns: list[tuple[float, float]] = []
+    for left, right in sorted((cell.left, cell.right) for line in lines for cell in line.cells):
+        if columns and left < columns[-1][1]:
+            columns[-1] = (columns[-1][0], max(columns[-1][1], right))
+        else:
+            columns.append((left, right))
+    rows = []
+    for line in lines:
+        row = [""] * len(columns)
+        for cell in line.cells or (Cell(line.left, line.right, line.text),):
+            place = next((n for n, (_, right) in enumerate(columns) if cell.left < right), -1)
+            if row[place]:
+                return []
+            row[place] = cell.text
+        rows.append(row)
+    return rows
 
 
 def _columns(page: list[Line]) -> Iterator[list[Line]]:

@@ -1,11 +1,11 @@
 """Text in images: what Tesseract sees becomes lines on a page, within the parser's time."""
 
 import resource
-from itertools import pairwise
+from collections.abc import Iterator
 from statistics import mean, median
 from time import monotonic, process_time
 
-from ingestion.parsers.lines import Line
+from ingestion.parsers.lines import Cell, Line
 from ingestion.parsers.tesseract import (
     OutOfTime,
     Picture,
@@ -95,9 +95,10 @@ def _place(
         ratio = height / usual if height > _LARGE * usual else 1.0
         top = min(word.top for word in line)
         bottom = max(word.bottom for word in line)
+        cells = tuple(_cells(line, usual, points))
         placed.append(
             Line(
-                _spaced(line, usual),
+                "\t".join(cell.text for cell in cells),
                 body_size * round(ratio * 2) / 2,
                 False,
                 line[0].left * points,
@@ -106,6 +107,7 @@ def _place(
                 (picture.height - top) * points,
                 top > picture.height * (1 - _MARGIN_SHARE)
                 or bottom < picture.height * _MARGIN_SHARE,
+                cells if len(cells) > 1 else (),
             )
         )
     return placed
@@ -115,9 +117,17 @@ def _height(line: list[Word]) -> float:
     return float(median(word.bottom - word.top for word in line))
 
 
-def _spaced(line: list[Word], height: float) -> str:
-    """Join words; a gap that is wide enough to part two cells becomes a tab."""
-    text = line[0].text
-    for before, word in pairwise(line):
-        text += ("\t" if word.left - before.right > _CELL_GAP * height else " ") + word.text
-    return text
+def _cells(line: list[Word], height: float, points: float) -> Iterator[Cell]:
+    """Join words; a gap that is wide enough to part two cells begins a new one."""
+    held = [line[0]]
+    for word in line[1:]:
+        if word.left - held[-1].right > _CELL_GAP * height:
+            yield _cell(held, points)
+            held = []
+        held.append(word)
+    yield _cell(held, points)
+
+
+def _cell(words: list[Word], points: float) -> Cell:
+    text = " ".join(word.text for word in words)
+    return Cell(words[0].left * points, words[-1].right * points, text)

@@ -15,7 +15,7 @@ from pypdfium2 import raw
 from app.domain.documents import ParsedDocument
 from app.domain.errors import EncryptedDocument, UnreadableDocument
 from ingestion.parsers.builder import TextBuilder, TextLimits
-from ingestion.parsers.lines import Line, commonest_size, compose
+from ingestion.parsers.lines import Cell, Line, commonest_size, compose
 from ingestion.parsers.ocr import read_lines
 from ingestion.parsers.tesseract import OcrUnavailable, OutOfTime, Picture, grey_picture
 from ingestion.parsers.text_quality import is_garbage
@@ -241,28 +241,37 @@ def _measure(text_page: "pypdfium2.PdfTextPage", characters: list[tuple[int, str
     left, _, bottom, top = _box(text_page, first)
     _, right, bottom_end, top_end = _box(text_page, last)
     size = median(_size(text_page, index) for index in (first, middle, last))
+    cells = tuple(_cells(text_page, characters, size))
     return Line(
-        _spaced(text_page, characters, size),
+        "\t".join(cell.text for cell in cells),
         size,
         all(_is_bold(text_page, index) for index in {first, middle, last}),
         left,
         right,
         min(bottom, bottom_end),
         max(top, top_end),
+        cells=cells if len(cells) > 1 else (),
     )
 
 
-def _spaced(
+def _cells(
     text_page: "pypdfium2.PdfTextPage", characters: list[tuple[int, str]], size: float
-) -> str:
-    """Return a line's text with a tab for each gap that is wide enough to part two cells."""
-    parts = []
+) -> Iterator[Cell]:
+    """Part a line where a gap is wide enough to part two cells of a table."""
+    start = 0
     for at, (index, char) in enumerate(characters):
-        if char == " " and 0 < at < len(characters) - 1:
+        if char == " " and start < at < len(characters) - 1:
             gap = _box(text_page, characters[at + 1][0])[0] - _box(text_page, index - 1)[1]
-            char = "\t" if gap > _CELL_GAP * size else char
-        parts.append(char)
-    return _join_surrogates("".join(parts))
+            if gap > _CELL_GAP * size:
+                yield _cell(text_page, characters[start:at])
+                start = at + 1
+    yield _cell(text_page, characters[start:])
+
+
+def _cell(text_page: "pypdfium2.PdfTextPage", characters: list[tuple[int, str]]) -> Cell:
+    text = _join_surrogates("".join(char for _, char in characters))
+    left = _box(text_page, characters[0][0])[0]
+    return Cell(left, _box(text_page, characters[-1][0])[1], text)
 
 
 def _size(text_page: "pypdfium2.PdfTextPage", index: int) -> float:

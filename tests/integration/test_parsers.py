@@ -39,6 +39,22 @@ def test_pdf_keeps_pages_headings_and_joins_divided_words(tmp_path: Path) -> Non
     assert "а покупатель обязуется" in parsed.text
 
 
+def test_pdf_tables_keep_their_columns(tmp_path: Path) -> None:
+    rows = ["Товар\tЦена\tСрок", "Балка\t450\t7 дней", "Под заказ", "Стойка\t\t3 дня", "Плита\t90"]
+    page = [(10, "Прайс-лист на сентябрь."), *((10, row) for row in rows), (10, "Цены без НДС.")]
+    parsed = read(make_files.make_pdf(tmp_path / "a.pdf", [page]))
+    assert shape(parsed) == [
+        ("paragraph", 0, "Прайс-лист на сентябрь."),
+        (
+            "table",
+            0,
+            "| Товар | Цена | Срок |\n| --- | --- | --- |\n| Балка | 450 | 7 дней |\n"
+            "| Под заказ |  |  |\n| Стойка |  | 3 дня |\n| Плита | 90 |  |",
+        ),
+        ("paragraph", 0, "Цены без НДС."),
+    ]
+
+
 def test_pdf_running_headers_stay_once(tmp_path: Path) -> None:
     pages = [
         [(10, "ООО «Камвира», конфиденциально"), (10, f"Текст страницы номер {n} о разном.")]
