@@ -12,6 +12,7 @@ from ingestion.parsers.tesseract import OcrUnavailable, OutOfTime, read_pictures
 
 _BODY_SIZE = 10.0
 _LEAST_SIDE = 20
+_MOST_PAGES = 2000
 _JPEG_START = b"\xff\xd8"
 _ORIENTATION = 0x0112
 # The orientations of EXIF that a camera writes, in quarters clockwise.
@@ -26,6 +27,8 @@ def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     try:
         quarters = _QUARTERS.get(_exif_orientation(data), 0)
         for picture in read_pictures(data):
+            if len(pages) == _MOST_PAGES:
+                raise DocumentTooComplex(f"the image has more than {_MOST_PAGES} pages: split it")
             if min(picture.width, picture.height) < _LEAST_SIDE:
                 picture.close()
                 pages.append([])

@@ -90,7 +90,7 @@ def make_pptx(path: Path, sample: Sample) -> Path:
 
 
 def make_xlsx(path: Path, sample: Sample) -> Path:
-    rows: list[list[object]] = [[sample.text], *map(list, sample.rows)]
+    rows: list[list[object]] = [[sample.text], *(list[object](row) for row in sample.rows)]
     return make_files.make_xlsx(path, {sample.heading: rows})
 
 
