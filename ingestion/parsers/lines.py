@@ -15,6 +15,7 @@ _HYPHENS = "-\u2010\xad\ufffe\x02"
 _SOFT_HYPHENS = "\xad\ufffe\x02"
 _JOINED = re.compile("\\b(\\w+)[\xad\ufffe\x02](\\w+)")
 _ITEM = re.compile(r"(?:[•▪◦‣⁃●○■□–—*\uf0b7\uf0a7-]|\d{1,3}(?:\.\d{1,3})*[.)]|[a-zа-я]\))\s+\S")
+_DIVIDED = re.compile("[\ufffe\x02]")
 _COMPOUND = re.compile(r"\b\w+-\w+")
 _LONGEST_HEADING = 200
 _REPEATED_SHARE = 0.6
@@ -113,7 +114,8 @@ class _Composer:
                     if place in tables:
                         self._add(group, right, number)
                         group, rows_left = [], len(tables[place])
-                        self.builder.add_table(tables[place], number)
+                        rows = ([self._mend(cell) for cell in row] for row in tables[place])
+                        self.builder.add_table(rows, number)
                     if rows_left:
                         rows_left -= 1
                         continue
@@ -171,6 +173,10 @@ class _Composer:
                 row = "\t" in above.text or "\t" in line.text
                 text += (" " if full and not row else "\n") + line.text
         return text
+
+    def _mend(self, cell: str) -> str:
+        """Give a cell back the hyphens that PDFium marked as those of divided words."""
+        return _DIVIDED.sub("-", _JOINED.sub(self._rejoin, cell))
 
     def _rejoin(self, word: re.Match[str]) -> str:
         """Mend a word that PDFium itself joined over the end of a line."""
