@@ -1,6 +1,6 @@
 """How much of real files the parsers keep: `python -m benchmarks.parsing DIR...`.
 
-Each folder holds `files.jsonl` in the schema of the evaluation sets (`path`, `format`, `scan`,
+Each folder holds `files.jsonl` in the schema of the evaluation sets (`path`, `format`,
 `must_contain`). A line counts as kept if it is found in the parsed text when both are reduced to
 lower-cased letters and digits. Files of types that Opora does not read are listed, not scored.
 """
@@ -49,7 +49,7 @@ def measure(folder: Path, *, verbose: bool) -> None:
             parsed = parse_in_sandbox(path, sniff(path, path.name), IngestionSettings())
         except (UnsupportedMedia, DocumentRejected) as error:
             print(f"  not read: {path.name}: {error.code}: {error.message[:110]}")
-            if isinstance(error, UnsupportedMedia) or entry["scan"]:
+            if isinstance(error, UnsupportedMedia):
                 continue
             text = ""
         else:

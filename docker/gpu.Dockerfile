@@ -30,7 +30,12 @@ LABEL org.opencontainers.image.title="Opora for GPUs" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-RUN groupadd --gid 10001 opora \
+# tesseract: text in scans and images; the package brings the English data along.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tesseract-ocr tesseract-ocr-rus \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin \
+    && groupadd --gid 10001 opora \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin opora \
     && install -d -o 10001 -g 10001 -m 0750 /data /models
 COPY --from=build /opt/opora /opt/opora

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ingestion.parsers.tesseract import OcrUnavailable, check_available
 from tests.environments import keep_environment
 from tests.vllm import server as vllm
 
@@ -18,12 +19,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SENTENCE_TRANSFORMERS_LOCK = REPOSITORY / "requirements" / "sentence-transformers.txt"
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_PACKAGES = ("chromium", "fonts-dejavu-core")
+FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
+OCR_PACKAGES = ("tesseract-ocr", "tesseract-ocr-rus", "fonts-dejavu-core")
 
 
 def main() -> int:
     """Prepare every part; 1 when one failed, after the others have been tried."""
     parts: tuple[tuple[str, Callable[[], str]], ...] = (
         ("chromium", prepare_chromium),
+        ("tesseract", prepare_tesseract),
         ("sentence-transformers", prepare_sentence_transformers),
         ("vllm", prepare_vllm),
     )
@@ -57,18 +61,35 @@ def prepare_sentence_transformers() -> str:
 
 def prepare_chromium() -> str:
     """Debian's browser for tests/e2e/test_page.py, where this process may install it."""
-    if CHROMIUM.exists():
-        return f"ready at {CHROMIUM}"
+    return _prepare_packages(CHROMIUM_PACKAGES, CHROMIUM.exists)
+
+
+def prepare_tesseract() -> str:
+    """Debian's Tesseract, its Russian data and a font for tests/integration/test_ocr.py."""
+    return _prepare_packages(OCR_PACKAGES, _can_recognise)
+
+
+def _can_recognise() -> bool:
+    try:
+        check_available()
+    except OcrUnavailable:
+        return False
+    return FONT.exists()
+
+
+def _prepare_packages(packages: tuple[str, ...], is_ready: Callable[[], bool]) -> str:
+    if is_ready():
+        return "ready"
     apt = shutil.which("apt-get")
+    wanted = " ".join(packages)
     if apt is None or os.geteuid() != 0:
-        packages = " ".join(CHROMIUM_PACKAGES)
-        return f"missing; the browser tests are skipped (as root: apt-get install {packages})"
-    print("chromium: installing Debian's package", flush=True)
+        return f"missing; its tests are skipped (as root: apt-get install {wanted})"
+    print(f"installing Debian's {wanted}", flush=True)
     quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run([apt, "update", "-qq"], check=True, env=quiet)
-    install = [apt, "install", "-y", "-qq", "--no-install-recommends", *CHROMIUM_PACKAGES]
+    install = [apt, "install", "-y", "-qq", "--no-install-recommends", *packages]
     subprocess.run(install, check=True, env=quiet, stdout=subprocess.DEVNULL)
-    return f"ready at {CHROMIUM}"
+    return "ready"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from app.domain.errors import OporaError
 from app.engines.llm import catalogue
 from app.settings import Settings
 from app.wiring import build_chat, build_embedder
+from ingestion.parsers.tesseract import LANGUAGES, OcrUnavailable, check_available
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("data directory", _data),
         ("database", _database),
         ("embedder", _embedder),
+        ("text in images", _ocr),
         ("default model", _model),
         ("model server", _model_server),
         ("app", _app),
@@ -84,6 +86,14 @@ def _embedder(settings: Settings) -> str:
     embedder = build_embedder(settings.embedder)
     vectors = embedder.embed_queries(["проверка", "check"])
     return f"{embedder.fingerprint.model} gives vectors of {vectors.shape[1]} numbers"
+
+
+def _ocr(_: Settings) -> str:
+    try:
+        version = check_available()
+    except OcrUnavailable as error:
+        return f"not read, nor are scans; for them, {error}"
+    return f"Tesseract {version} reads {LANGUAGES}"
 
 
 def _model(settings: Settings) -> str:

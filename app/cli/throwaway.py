@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -112,10 +113,7 @@ def cut(document: CorpusDocument, embedder: Embedder, limits: IngestionSettings)
 
 
 def _parse_text(text: str, limits: IngestionSettings) -> ParsedDocument:
-    with tempfile.NamedTemporaryFile(suffix=".md") as file:
-        file.write(text.encode())
-        file.flush()
-        return markdown.parse(Path(file.name), limits)
+    return markdown.parse(io.BytesIO(text.encode()), limits)
 
 
 async def _fill(services: Services, dataset: Dataset, progress: Progress) -> list[str]:

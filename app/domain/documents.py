@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class MediaType(StrEnum):
-    """The file types that Opora reads."""
+    """The file types that Opora takes; ZIP archives are unpacked, all others are parsed."""
 
     PDF = "application/pdf"
     DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -18,6 +18,21 @@ class MediaType(StrEnum):
     TEXT = "text/plain"
     CSV = "text/csv"
     EML = "message/rfc822"
+    XLS = "application/vnd.ms-excel"
+    ODT = "application/vnd.oasis.opendocument.text"
+    ODS = "application/vnd.oasis.opendocument.spreadsheet"
+    ODP = "application/vnd.oasis.opendocument.presentation"
+    RTF = "application/rtf"
+    JSON = "application/json"
+    JSONL = "application/jsonl"
+    MSG = "application/vnd.ms-outlook"
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    TIFF = "image/tiff"
+    WEBP = "image/webp"
+    BMP = "image/bmp"
+    GIF = "image/gif"
+    ZIP = "application/zip"
 
 
 class DocumentStatus(StrEnum):

@@ -73,6 +73,21 @@ class TextBuilder:
         """Add rows as a Markdown table, the first row as its header."""
         self.add(BlockKind.TABLE, markdown_table(rows), page=page)
 
+    def add_inner(self, name: str, inner: ParsedDocument) -> None:
+        """Add a document that lies in this one under a heading of its name."""
+        self.add(BlockKind.HEADING, name, 1)
+        for block in inner.blocks:
+            level = min(block.level + 1, _DEEPEST_HEADING) if block.level else 0
+            text = inner.text[block.char_start : block.char_end]
+            self.add(block.kind, text, level, block.page)
+        for flag in inner.flags:
+            self.flag(flag)
+
+    def room(self) -> tuple[int, int]:
+        """Return how many characters and blocks the limits leave."""
+        chars = self._limits.max_text_chars - self._length
+        return max(0, chars), max(0, self._limits.max_blocks - len(self._blocks))
+
     def flag(self, name: str) -> None:
         """Note what a reader of the document should know."""
         self._flags[name] = None
@@ -131,6 +146,7 @@ class TextBuilder:
         return " ".join(text[first.char_start : first.char_end].split()) if first else None
 
 
+_DEEPEST_HEADING = 6
 _INDENTED = frozenset({BlockKind.CODE, BlockKind.LIST_ITEM})
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
+from typing import BinaryIO
 
 from app.domain.documents import ParsedDocument
 from app.domain.errors import UnreadableDocument
@@ -15,9 +15,9 @@ _DELIMITERS = (";", ",", "\t", "|")
 _SAMPLE_ROWS = 100
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read a table whose delimiter is the one that gives the most rows of equal width."""
-    text = decode(path.read_bytes()).replace("\0", "")
+    text = decode(file.read()).replace("\0", "")
     csv.field_size_limit(limits.max_text_chars)
     builder = TextBuilder(limits)
     try:

@@ -7,7 +7,7 @@ for a file of 185 KB.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import BinaryIO
 
 from lxml import etree
 
@@ -24,6 +24,7 @@ _TITLE_NAMES = {"title", "название", "заголовок"}
 _LONGEST_HEADING = 300
 _WIDEST_SPAN = 200
 _REPEATED_CHARS = 200
+_UNSEEN_HALF_POINTS = 2
 # Deleted text, the second copy of a drawing, field codes, removed halves of moves.
 _SKIPPED = {
     f"{W}{name}"
@@ -33,9 +34,9 @@ _CHARACTERS = {f"{W}tab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyph
 _NOTES = {f"{W}footnoteReference": "footnote", f"{W}endnoteReference": "endnote"}
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read a DOCX file; the title is that of its core properties."""
-    with open_package(path) as package:
+    with open_package(file) as package:
         part = package.main_part()
         root = package.xml(part)
         body = None if root is None else root.find(f"{W}body")
@@ -166,6 +167,9 @@ class _Walk:
                 yield f"[{self.noted.setdefault(note, len(self.noted) + 1)}]"
             elif child.tag == f"{W}txbxContent":
                 boxes.append(child)
+            elif child.tag == f"{W}r" and _is_unseen(child):
+                if any(text.strip() for text in child.itertext(f"{W}t")):
+                    self.builder.flag("hidden_text_left_out")
             elif child.tag not in _SKIPPED:
                 yield from self.characters(child, boxes)
 
@@ -218,6 +222,30 @@ class _Walk:
             number = self.noted.get((kind, note.get(f"{W}id", "")))
             if number is not None:
                 self.builder.add(BlockKind.PARAGRAPH, f"[{number}] {self.flat(note)}")
+
+
+def _is_unseen(run: "etree._Element") -> bool:
+    """Whether a run is hidden, of no size, or white where nothing can be behind it but paper."""
+    looks = run.find(f"{W}rPr")
+    if looks is None:
+        return False
+    if _is_on(looks.find(f"{W}vanish")):
+        return True
+    size = _attribute(looks, "sz")
+    if size is not None and size.isdigit() and int(size) <= _UNSEEN_HALF_POINTS:
+        return True
+    if (_attribute(looks, "color") or "").upper() != "FFFFFF":
+        return False
+    backed = {f"{W}tbl", f"{W}txbxContent"}
+    shaded = looks.find(f"{W}shd") is not None or looks.find(f"{W}highlight") is not None
+    return not shaded and not any(
+        above.tag in backed or above.find(f"{W}pPr/{W}shd") is not None
+        for above in run.iterancestors()
+    )
+
+
+def _is_on(switch: "etree._Element | None") -> bool:
+    return switch is not None and switch.get(f"{W}val", "true") not in {"0", "false", "off"}
 
 
 def _children(node: "etree._Element", name: str) -> "Iterator[etree._Element]":

@@ -81,7 +81,7 @@ class Numbering:
         for other in range(level + 1):
             if f"%{other + 1}" in text and other in levels:
                 value = counts.get(other, levels[other].start)
-                text = text.replace(f"%{other + 1}", _show(value, levels[other].form))
+                text = text.replace(f"%{other + 1}", show_number(value, levels[other].form))
         return text.strip() or None
 
 
@@ -110,7 +110,7 @@ def _integer(text: str | None) -> int | None:
         return None
 
 
-def _show(value: int, form: str) -> str:
+def show_number(value: int, form: str) -> str:
     """Write a number as Word does (ECMA-376, 17.18.59)."""
     if not 0 < value < 10_000:
         return str(value)

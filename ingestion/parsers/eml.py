@@ -1,34 +1,44 @@
-"""E-mail: the envelope as the first block, the body as text; attachments are named, not read."""
+"""E-mail: the envelope as the first block, the body as text, then what is attached."""
 
+from collections.abc import Iterator
 from email import policy
 from email.header import decode_header
 from email.message import Message
 from email.parser import BytesParser
-from pathlib import Path
+from typing import BinaryIO
 
 from app.domain.documents import BlockKind, ParsedDocument
+from ingestion.parsers.attachments import Attachment, add_attachments
 from ingestion.parsers.builder import TextBuilder, TextLimits
 from ingestion.parsers.encodings import decode
 from ingestion.parsers.text import add_plain_text
 
 _ENVELOPE = ("From", "To", "Cc", "Date", "Subject")
-_MOST_PARTS = 1000
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read a message; its subject is the title."""
-    with path.open("rb") as file:
-        message = BytesParser(policy=policy.compat32).parse(file)
+    message = BytesParser(policy=policy.compat32).parse(file)
     builder = TextBuilder(limits)
     envelope = {name: _header(message, name) for name in _ENVELOPE}
     lines = [f"{name}: {value}" for name, value in envelope.items() if value]
     builder.add(BlockKind.PARAGRAPH, "\n".join(lines))
-    _add_body(builder, message)
-    names = [name for part in message.walk() if (name := _attachment(part))]
-    for name in names[:_MOST_PARTS]:
-        builder.flag("attachments_not_read")
-        builder.add(BlockKind.LIST_ITEM, f"- Attachment: {name}")
+    parts = list(_parts(message))
+    _add_body(builder, parts)
+    add_attachments(builder, [_attached(part) for part in parts if _is_attached(part)], limits)
     return builder.build(envelope["Subject"] or None)
+
+
+def _parts(message: Message) -> Iterator[Message]:
+    """Yield the leaves of a message in order; an attached message is a leaf."""
+    waiting = [message]
+    while waiting:
+        part = waiting.pop()
+        if part.is_multipart() and part.get_content_type() != "message/rfc822":
+            inner = [one for one in part.get_payload() if isinstance(one, Message)]
+            waiting += reversed(inner)
+        else:
+            yield part
 
 
 def _header(message: Message, name: str) -> str:
@@ -43,10 +53,10 @@ def _known(charset: str | None) -> str | None:
     return None if charset in {None, "unknown-8bit", "us-ascii"} else charset
 
 
-def _add_body(builder: TextBuilder, message: Message) -> None:
+def _add_body(builder: TextBuilder, parts: list[Message]) -> None:
     """Add the text part; the HTML one where there is none, or an empty one."""
     for wanted in ("plain", "html"):
-        bodies = [text for part in message.walk() if (text := _text(part, wanted)).strip()]
+        bodies = [text for part in parts if (text := _text(part, wanted)).strip()]
         for text in bodies:
             if wanted == "plain":
                 add_plain_text(builder, text)
@@ -59,19 +69,30 @@ def _add_body(builder: TextBuilder, message: Message) -> None:
 
 
 def _text(part: Message, subtype: str) -> str:
-    if part.get_content_type() != f"text/{subtype}" or _attachment(part):
+    if part.get_content_type() != f"text/{subtype}" or _is_attached(part):
         return ""
     payload = part.get_payload(decode=True)
     charset = part.get_content_charset()
     return decode(payload, _known(charset)) if isinstance(payload, bytes) else ""
 
 
-def _attachment(part: Message) -> str:
-    """Return an attachment's name, "" for a part of the body."""
-    name = part.get_filename()
-    if name:
-        return _decoded(name)
-    return "message" if part.get_content_type() == "message/rfc822" else ""
+def _is_attached(part: Message) -> bool:
+    """Whether a leaf is a file; the rest is the body of the message."""
+    if part.get_filename() or part.get_content_disposition() == "attachment":
+        return True
+    return part.get_content_type() not in {"text/plain", "text/html"}
+
+
+def _attached(part: Message) -> Attachment:
+    name = _decoded(part.get_filename() or "")
+    payload = part.get_payload()
+    if part.get_content_type() == "message/rfc822" and isinstance(payload, list):
+        inner = payload[0]
+        assert isinstance(inner, Message)
+        name = name or f"{_header(inner, 'Subject') or 'message'}.eml"
+        return Attachment(name, inner.as_bytes())
+    data = part.get_payload(decode=True)
+    return Attachment(name or part.get_content_type(), data if isinstance(data, bytes) else b"")
 
 
 def _decoded(header: str) -> str:

@@ -7,7 +7,7 @@ handed to trafilatura, which tells content from furniture, unless it loses too m
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import BinaryIO
 
 from lxml import etree
 
@@ -23,7 +23,16 @@ _NOT_SHOWN = {"head", "script", "style", "noscript", "template", "svg", "iframe"
 _NOT_SHOWN |= {"video", "canvas", "select", "button", "textarea", "datalist", "map", "title"}
 _FURNITURE = {"nav", "footer", "aside", "menu"}
 _FURNITURE_ROLES = {"navigation", "banner", "contentinfo", "complementary", "search", "menu"}
-_HIDDEN_STYLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
+_HIDDEN_STYLE = re.compile(
+    r"(?:^|[;\s])(?:display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0(?:\.0*)?\s*(?:;|!|$)"
+    r"|font-size\s*:\s*0*(?:\.0*)?(?:px|pt|em|rem|%)?\s*(?:;|!|$)"
+    r"|(?:left|top|text-indent)\s*:\s*-\d{4,}px)",
+    re.IGNORECASE,
+)
+_WHITE_STYLE = re.compile(
+    r"(?:^|[;\s])color\s*:\s*(?:white|#fff(?:fff)?|rgb\(\s*255\s*,\s*255\s*,\s*255\s*\))\s*(?:;|!|$)",
+    re.IGNORECASE,
+)
 _INLINE = {"a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn"}
 _INLINE |= {"em", "font", "i", "ins", "kbd", "label", "mark", "q", "s", "samp", "small", "span"}
 _INLINE |= {"strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr", "img", "nobr"}
@@ -36,9 +45,9 @@ _WIDEST_SPAN = 200
 _WIDEST_ROW = 1000
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read an HTML file; the title is that of its head."""
-    data = path.read_bytes()
+    data = file.read()
     declared = _DECLARED.search(data[:4096])
     text = decode(data, declared[1].decode("ascii", "replace") if declared else None)
     builder = TextBuilder(limits)
@@ -53,6 +62,9 @@ def add_html(builder: TextBuilder, text: str) -> str | None:
     if root is None:
         return None
     title: str | None = root.findtext(".//title")
+    if _drop_hidden(root):
+        builder.flag("hidden_text_left_out")
+        text = etree.tostring(root, encoding="unicode", method="html")
     content = _main_content(text, root)
     _Walk(builder).read(root if content is None else content)
     return title
@@ -71,6 +83,49 @@ def _tree(text: str) -> "etree._Element | None":
         if not text.strip():
             return None
         raise UnreadableDocument(f"the page cannot be read: {error}") from error
+
+
+def _drop_hidden(root: "etree._Element") -> bool:
+    """Drop what the page itself hides from its readers; return whether that held text."""
+    styled = next(root.iter("style", "link"), None) is not None
+    hidden = [
+        element
+        for element in root.iterfind(".//body//*")
+        if _is_hidden(element) or (not styled and _is_white_on_white(element))
+    ]
+    found = False
+    for element in hidden:
+        parent = element.getparent()
+        if parent is None:
+            continue
+        shown = element.tag not in _NOT_SHOWN
+        found = found or (shown and any(text.strip() for text in element.itertext()))
+        _keep_tail(element, parent)
+        parent.remove(element)
+    return found
+
+
+def _keep_tail(element: "etree._Element", parent: "etree._Element") -> None:
+    """Hand the text behind an element to what stands before it."""
+    before = element.getprevious()
+    if before is None:
+        parent.text = (parent.text or "") + (element.tail or "")
+    else:
+        before.tail = (before.tail or "") + (element.tail or "")
+
+
+def _is_hidden(element: "etree._Element") -> bool:
+    if element.get("hidden") is not None or element.get("aria-hidden") == "true":
+        return True
+    return bool(_HIDDEN_STYLE.search(element.get("style", "")))
+
+
+def _is_white_on_white(element: "etree._Element") -> bool:
+    """Whether an element is white on a page without style sheets where nothing is coloured."""
+    if not _WHITE_STYLE.search(element.get("style", "")) and element.get("color") != "white":
+        return False
+    around = (element, *element.iterancestors())
+    return not any("background" in one.get("style", "") or one.get("bgcolor") for one in around)
 
 
 def _main_content(text: str, root: "etree._Element") -> "etree._Element | None":
@@ -117,11 +172,7 @@ def _left_out(element: "etree._Element") -> bool:
     tag = element.tag
     if not isinstance(tag, str) or tag in _NOT_SHOWN or tag in _FURNITURE:
         return True
-    if element.get("hidden") is not None or element.get("aria-hidden") == "true":
-        return True
-    if element.get("role") in _FURNITURE_ROLES:
-        return True
-    return bool(_HIDDEN_STYLE.search(element.get("style", "")))
+    return element.get("role") in _FURNITURE_ROLES
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import BinaryIO
 
 from app.domain.documents import BlockKind, ParsedDocument
 from ingestion.parsers.builder import TextBuilder, TextLimits
@@ -20,9 +20,9 @@ _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", r
 _TITLE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read a Markdown file; `title` of its front matter names it."""
-    text = re.sub("\r\n?|\u2028", "\n", decode(path.read_bytes()))
+    text = re.sub("\r\n?|\u2028", "\n", decode(file.read()))
     builder = TextBuilder(limits)
     title = None
     front = _FRONT_MATTER.match(text)

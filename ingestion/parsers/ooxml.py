@@ -1,11 +1,11 @@
-"""The package that DOCX, PPTX and XLSX files are: a ZIP archive of XML parts."""
+"""The package that Office and OpenDocument files are: a ZIP archive of XML parts."""
 
 import posixpath
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 from lxml import etree
 
@@ -28,7 +28,7 @@ _TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 
 @contextmanager
-def open_package(path: Path) -> Iterator["Package"]:
+def open_package(file: BinaryIO) -> Iterator["Package"]:
     """Open an Office file whose directory promises no more than the limits.
 
     Raises:
@@ -36,13 +36,12 @@ def open_package(path: Path) -> Iterator["Package"]:
         UnreadableDocument: It is damaged.
         DocumentTooComplex: It would unpack to more than the limits (a "zip bomb").
     """
-    with path.open("rb") as file:
-        if file.read(8) == OLE_MAGIC:
-            raise EncryptedDocument(
-                "the document is protected by a password: save it without one and upload it again"
-            )
+    if file.read(8) == OLE_MAGIC:
+        raise EncryptedDocument(
+            "the document is protected by a password: save it without one and upload it again"
+        )
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             _refuse_bombs(archive)
             yield Package(archive)
     except etree.XMLSyntaxError as error:
@@ -121,8 +120,12 @@ class Package:
 
     def title(self) -> str | None:
         """Return the title that the author gave."""
-        root = self.xml("docProps/core.xml")
-        return None if root is None else root.findtext(_TITLE)
+        for part in ("docProps/core.xml", "meta.xml"):
+            root = self.xml(part)
+            if root is not None:
+                title: str | None = root.findtext(f".//{_TITLE}")
+                return title
+        return None
 
     def check_sums(self) -> None:
         """Read all XML parts once, for readers that trust the declared sizes less than zipfile."""

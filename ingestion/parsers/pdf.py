@@ -5,44 +5,40 @@ PDFium gives characters with their places; lines, paragraphs and headings are in
 
 import ctypes
 import re
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
 from statistics import median
+from typing import BinaryIO
 
 import pypdfium2
 from pypdfium2 import raw
 
-from app.domain.documents import BlockKind, ParsedDocument
+from app.domain.documents import ParsedDocument
 from app.domain.errors import EncryptedDocument, UnreadableDocument
 from ingestion.parsers.builder import TextBuilder, TextLimits
+from ingestion.parsers.lines import Cell, Line, commonest_size, compose
+from ingestion.parsers.ocr import read_lines
+from ingestion.parsers.tesseract import OcrUnavailable, OutOfTime, Picture, grey_picture
+from ingestion.parsers.text_quality import is_garbage
 
-_HYPHENS = "-\u2010\xad\ufffe\x02"
-_SOFT_HYPHENS = "\xad\ufffe\x02"
-_JOINED = re.compile("\\b(\\w+)[\xad\ufffe\x02](\\w+)")
-_ITEM = re.compile(r"(?:[•▪◦‣⁃●○■□–—*\uf0b7\uf0a7-]|\d{1,3}(?:\.\d{1,3})*[.)]|[a-zа-я]\))\s+\S")
-_COMPOUND = re.compile(r"\b\w+-\w+")
 _GENERATED_TITLE = re.compile(
     r"microsoft|untitled|\.(?:docx?|xlsx?|pptx?|indd|tex|rtf|odt)\b", re.IGNORECASE
 )
-_GARBLED = re.compile(r"[A-Za-z][\[\]\\^_`][A-Za-z]")
-_GARBLED_SHARE = 0.1
-_LONGEST_HEADING = 200
 _MARGIN_SHARE = 0.1
-_REPEATED_SHARE = 0.6
-_MANY_PAGES = 4
-_RARE_SHARE = 0.3
-_SAME_SIZE = 1.2
 _CELL_GAP = 1.5
 _BOLD_WEIGHT = 600
+_FEW_LETTERS = 100
+_LARGE_IMAGE_SHARE = 0.4
+_OCR_DPI = 300
+_OCR_MOST_PIXELS = 25_000_000
+_USUAL_SIZE = 10.0
+_WHITE = 250
+_LEAST_SIZE = 1.0
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read a PDF file; headings are lines in larger type."""
     try:
-        document = pypdfium2.PdfDocument(path)
+        document = pypdfium2.PdfDocument(file)
     except pypdfium2.PdfiumError as error:
         if error.err_code == raw.FPDF_ERR_PASSWORD:
             raise EncryptedDocument(
@@ -51,32 +47,13 @@ def parse(path: Path, limits: TextLimits) -> ParsedDocument:
         raise UnreadableDocument(f"the PDF is damaged: {error}") from error
     builder = TextBuilder(limits)
     pages = _read_pages(document, builder)
+    missing = _read_images(document, pages, builder)
     if any(pages) and not all(pages):
         builder.flag("pages_without_text")
-    if _is_garbled("\n".join(line.text for page in pages for line in page)):
-        builder.flag("unreliable_text")
-    _drop_furniture(pages)
-    _Composer(builder, pages).compose()
+    compose(builder, pages)
     return builder.build(
-        _title(document),
-        len(pages),
-        empty="the PDF holds only images; recognising text in images (OCR) is not part of this "
-        "release",
+        _title(document), len(pages), empty=missing or "no text was found on the pages"
     )
-
-
-@dataclass(slots=True)
-class _Line:
-    """A line as it was drawn; distances are points, from the bottom left corner."""
-
-    text: str
-    size: float
-    bold: bool
-    left: float
-    right: float
-    bottom: float
-    top: float
-    at_margin: bool = False
 
 
 def _title(document: "pypdfium2.PdfDocument") -> str | None:
@@ -84,23 +61,101 @@ def _title(document: "pypdfium2.PdfDocument") -> str | None:
     return None if len(title) < 3 or _GENERATED_TITLE.search(title) else title
 
 
-def _is_garbled(text: str) -> bool:
-    """Whether a font without a map to Unicode gave letters that are not those on the page."""
-    words = text.split()
-    return sum(bool(_GARBLED.search(word)) for word in words) > _GARBLED_SHARE * len(words) > 1
+def _read_images(
+    document: "pypdfium2.PdfDocument", pages: list[list[Line]], builder: TextBuilder
+) -> str:
+    """Recognise in place the pages whose text layer is missing, or not what the page shows.
+
+    Returns:
+        Why some of them could not be read, "" if all were.
+    """
+    waiting = [number for number, lines in enumerate(pages) if _needs_ocr(document, number, lines)]
+    sound = [line for number, page in enumerate(pages) if number not in waiting for line in page]
+    size = commonest_size(sound) or _USUAL_SIZE
+    missing = ""
+    for number in waiting:
+        try:
+            lines = [] if missing else read_lines(*_picture(document, number), size)
+        except OcrUnavailable as error:
+            missing = f"the page images hold no text layer and cannot be read: {error}"
+        except OutOfTime:
+            missing = (
+                "the page images hold no text layer, and recognising their text takes too long: "
+                "split the document or raise OPORA_INGESTION__PARSER_CPU_S"
+            )
+        if missing:
+            builder.flag("ocr_pages_missing")
+        elif _is_better(lines, pages[number]):
+            pages[number] = lines
+            builder.flag("ocr")
+        if is_garbage(_text(pages[number])):
+            builder.flag("unreliable_text")
+    return missing
 
 
-def _read_pages(document: "pypdfium2.PdfDocument", builder: TextBuilder) -> list[list[_Line]]:
+def _needs_ocr(document: "pypdfium2.PdfDocument", number: int, lines: list[Line]) -> bool:
+    text = _text(lines)
+    if is_garbage(text):
+        return True
+    if _letters(text) >= _FEW_LETTERS:
+        return False
+    try:
+        page = document[number]
+        width, height = page.get_size()
+        objects = list(page.get_objects(max_depth=3))
+        images = [one for one in objects if one.type == raw.FPDF_PAGEOBJ_IMAGE]
+        covered = sum(map(_area, images))
+        page.close()
+    except pypdfium2.PdfiumError:
+        return False
+    return covered > _LARGE_IMAGE_SHARE * width * height or (not lines and bool(objects))
+
+
+def _area(image: "pypdfium2.PdfObject") -> float:
+    left, bottom, right, top = image.get_bounds()
+    return float((right - left) * (top - bottom))
+
+
+def _picture(document: "pypdfium2.PdfDocument", number: int) -> tuple[Picture, float]:
+    """Draw a page in grey; returns it with the points of a pixel."""
+    page = document[number]
+    width, height = page.get_size()
+    largest = (_OCR_MOST_PIXELS / max(1.0, width * height)) ** 0.5
+    scale = min(_OCR_DPI / 72, largest)
+    bitmap = page.render(scale=scale, grayscale=True)
+    picture = grey_picture(bytes(bitmap.buffer), bitmap.width, bitmap.height, bitmap.stride)
+    bitmap.close()
+    page.close()
+    return picture, 1 / scale
+
+
+def _is_better(lines: list[Line], layer: list[Line]) -> bool:
+    """Whether what was recognised says more than the page's text layer."""
+    text, old = _text(lines), _text(layer)
+    if is_garbage(old):
+        return not is_garbage(text) and _letters(text) > _letters(old) // 2
+    return _letters(text) > _letters(old)
+
+
+def _text(lines: list[Line]) -> str:
+    return "\n".join(line.text for line in lines)
+
+
+def _letters(text: str) -> int:
+    return sum(map(str.isalnum, text))
+
+
+def _read_pages(document: "pypdfium2.PdfDocument", builder: TextBuilder) -> list[list[Line]]:
     """Return the lines of each page; a damaged page has none and is flagged.
 
     Raises:
         UnreadableDocument: No page can be loaded.
     """
-    pages: list[list[_Line]] = []
+    pages: list[list[Line]] = []
     damaged = 0
     for number in range(len(document)):
         try:
-            pages.append(_read_page(document, number))
+            pages.append(_read_page(document, number, builder))
         except pypdfium2.PdfiumError:
             damaged += 1
             pages.append([])
@@ -111,19 +166,56 @@ def _read_pages(document: "pypdfium2.PdfDocument", builder: TextBuilder) -> list
     return pages
 
 
-def _read_page(document: "pypdfium2.PdfDocument", number: int) -> list[_Line]:
-    """Return a page's lines."""
+def _read_page(document: "pypdfium2.PdfDocument", number: int, builder: TextBuilder) -> list[Line]:
+    """Return a page's lines but those that nobody sees."""
     page = document[number]
     text_page = page.get_textpage()
     height = page.get_height() or 1.0
-    lines = [_measure(text_page, characters) for characters in _drawn_lines(text_page)]
-    for line in lines:
+    lines, white = [], []
+    for characters in _drawn_lines(text_page):
+        line = _measure(text_page, characters)
         line.at_margin = (
             line.bottom > height * (1 - _MARGIN_SHARE) or line.top < height * _MARGIN_SHARE
         )
+        lines.append(line)
+        if all(_is_white(text_page, index) for index in {characters[0][0], characters[-1][0]}):
+            white.append(line)
+    unseen = set(map(id, _unseen(page, white)))
+    seen = [line for line in lines if id(line) not in unseen and line.size >= _LEAST_SIZE]
+    if len(seen) < len(lines):
+        builder.flag("hidden_text_left_out")
     text_page.close()
     page.close()
-    return lines
+    return seen
+
+
+def _is_white(text_page: "pypdfium2.PdfTextPage", index: int) -> bool:
+    """Whether a character is drawn in white, or in a colour that lets everything through."""
+    red, green, blue, alpha = (ctypes.c_uint(0) for _ in range(4))
+    known = raw.FPDFText_GetFillColor(
+        text_page, index, *map(ctypes.byref, (red, green, blue, alpha))
+    )
+    return bool(known) and (min(red.value, green.value, blue.value) >= _WHITE or alpha.value == 0)
+
+
+def _unseen(page: "pypdfium2.PdfPage", white: list[Line]) -> list[Line]:
+    """Return those lines in white that stand on white: their places are blank when drawn."""
+    if not white:
+        return []
+    bitmap = page.render(scale=1, grayscale=True)
+    pixels, stride = bytes(bitmap.buffer), bitmap.stride
+    place = bitmap.get_posconv(page)
+    unseen = []
+    for line in white:
+        corners = (place.to_bitmap(line.left, line.top), place.to_bitmap(line.right, line.bottom))
+        (left, right), (top, bottom) = (sorted(pair) for pair in zip(*corners, strict=True))
+        columns = slice(max(0, left), min(bitmap.width, right + 1))
+        rows = range(max(0, top), min(bitmap.height, bottom + 1))
+        strips = (pixels[row * stride : row * stride + bitmap.width][columns] for row in rows)
+        if all(min(strip, default=255) >= _WHITE for strip in strips):
+            unseen.append(line)
+    bitmap.close()
+    return unseen
 
 
 def _drawn_lines(text_page: "pypdfium2.PdfTextPage") -> Iterator[list[tuple[int, str]]]:
@@ -143,34 +235,43 @@ def _drawn_lines(text_page: "pypdfium2.PdfTextPage") -> Iterator[list[tuple[int,
             visible = visible if char.isspace() else len(held)
 
 
-def _measure(text_page: "pypdfium2.PdfTextPage", characters: list[tuple[int, str]]) -> _Line:
+def _measure(text_page: "pypdfium2.PdfTextPage", characters: list[tuple[int, str]]) -> Line:
     visible = [index for index, char in characters if not char.isspace()]
     first, middle, last = visible[0], visible[len(visible) // 2], visible[-1]
     left, _, bottom, top = _box(text_page, first)
     _, right, bottom_end, top_end = _box(text_page, last)
     size = median(_size(text_page, index) for index in (first, middle, last))
-    return _Line(
-        _spaced(text_page, characters, size),
+    cells = tuple(_cells(text_page, characters, size))
+    return Line(
+        "\t".join(cell.text for cell in cells),
         size,
         all(_is_bold(text_page, index) for index in {first, middle, last}),
         left,
         right,
         min(bottom, bottom_end),
         max(top, top_end),
+        cells=cells if len(cells) > 1 else (),
     )
 
 
-def _spaced(
+def _cells(
     text_page: "pypdfium2.PdfTextPage", characters: list[tuple[int, str]], size: float
-) -> str:
-    """Return a line's text with a tab for each gap that is wide enough to part two cells."""
-    parts = []
+) -> Iterator[Cell]:
+    """Part a line where a gap is wide enough to part two cells of a table."""
+    start = 0
     for at, (index, char) in enumerate(characters):
-        if char == " " and 0 < at < len(characters) - 1:
+        if char == " " and start < at < len(characters) - 1:
             gap = _box(text_page, characters[at + 1][0])[0] - _box(text_page, index - 1)[1]
-            char = "\t" if gap > _CELL_GAP * size else char
-        parts.append(char)
-    return _join_surrogates("".join(parts))
+            if gap > _CELL_GAP * size:
+                yield _cell(text_page, characters[start:at])
+                start = at + 1
+    yield _cell(text_page, characters[start:])
+
+
+def _cell(text_page: "pypdfium2.PdfTextPage", characters: list[tuple[int, str]]) -> Cell:
+    text = _join_surrogates("".join(char for _, char in characters))
+    left = _box(text_page, characters[0][0])[0]
+    return Cell(left, _box(text_page, characters[-1][0])[1], text)
 
 
 def _size(text_page: "pypdfium2.PdfTextPage", index: int) -> float:
@@ -201,157 +302,3 @@ def _join_surrogates(text: str) -> str:
     if not any("\ud800" <= char <= "\udfff" for char in text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _drop_furniture(pages: list[list[_Line]]) -> None:
-    """Drop running headers and footers in place.
-
-    They stand in the margin of most pages and differ by numbers only; the first of each stays.
-    """
-    share = _REPEATED_SHARE if len(pages) >= _MANY_PAGES else 1.0
-    if len(pages) < 2:
-        return
-    counts = Counter(
-        key for page in pages for key in {_furniture_key(line) for line in page if line.at_margin}
-    )
-    running = {key for key, count in counts.items() if count >= share * len(pages)}
-    seen: set[str] = set()
-    for page in pages:
-        kept = []
-        for line in page:
-            key = _furniture_key(line)
-            if line.at_margin and key in running and key in seen:
-                continue
-            seen.add(key)
-            kept.append(line)
-        page[:] = kept
-
-
-def _furniture_key(line: _Line) -> str:
-    return re.sub(r"\d+", "0", " ".join(line.text.split()))
-
-
-class _Composer:
-    """Makes blocks of lines."""
-
-    def __init__(self, builder: TextBuilder, pages: list[list[_Line]]) -> None:
-        self.builder = builder
-        self.pages = pages
-        lines = [line for page in pages for line in page]
-        self.body = _commonest_size(lines)
-        bold = sum(len(line.text) for line in lines if line.bold)
-        self.bold_is_rare = bold < _RARE_SHARE * sum(len(line.text) for line in lines)
-        self.compounds = {word for line in lines for word in _COMPOUND.findall(line.text)}
-        larger = {round(line.size) for line in lines if self._is_large(line)}
-        self.levels = {size: level for level, size in enumerate(sorted(larger, reverse=True), 1)}
-
-    def compose(self) -> None:
-        """Add all pages."""
-        for number, page in enumerate(self.pages, 1):
-            for column in _columns(page):
-                right = _right_edge(column)
-                usual_gap = _usual_gap(column)
-                group: list[_Line] = []
-                for line in column:
-                    if group and self._parts(group[-1], line, right, usual_gap):
-                        self._add(group, right, number)
-                        group = []
-                    group.append(line)
-                self._add(group, right, number)
-
-    def _is_large(self, line: _Line) -> bool:
-        return line.size > 1.15 * self.body and _is_title_like(line.text)
-
-    def _level(self, lines: list[_Line], text: str) -> int:
-        """Return the depth of a heading, 0 for other text."""
-        if not _is_title_like(text):
-            return 0
-        if self._is_large(lines[0]):
-            return min(self.levels[round(lines[0].size)], 6)
-        same = abs(lines[0].size - self.body) < _SAME_SIZE
-        bold = self.bold_is_rare and all(line.bold for line in lines)
-        sentence = text[-1] in ".,;:!?" or len(text) > _LONGEST_HEADING // 2
-        return min(len(self.levels) + 1, 6) if bold and same and not sentence else 0
-
-    def _parts(self, above: _Line, line: _Line, right: float, usual_gap: float) -> bool:
-        """Whether a new block begins with `line`."""
-        if abs(above.size - line.size) > _SAME_SIZE or above.bold != line.bold:
-            return True
-        if _ITEM.match(line.text):
-            return True
-        if above.bottom - line.top > usual_gap + 0.5 * line.size:
-            return True
-        closed = above.text[-1] in ".!?:;"
-        indented = line.left > above.left + 0.8 * line.size
-        return closed and (indented or above.right < right - 4 * above.size)
-
-    def _add(self, lines: list[_Line], right: float, page: int) -> None:
-        text = _JOINED.sub(self._rejoin, self._flow(lines, right))
-        level = self._level(lines, text)
-        if level:
-            self.builder.add(BlockKind.HEADING, " ".join(text.split()), level, page)
-        else:
-            kind = BlockKind.LIST_ITEM if _ITEM.match(text) else BlockKind.PARAGRAPH
-            self.builder.add(kind, text, page=page)
-
-    def _flow(self, lines: list[_Line], right: float) -> str:
-        """Join lines: full ones flow on, short ones (of addresses, tables) keep their end."""
-        text = lines[0].text
-        for above, line in pairwise(lines):
-            if text[-1] in _HYPHENS and text[-2:-1].isalpha() and line.text[0].islower():
-                text = self._dehyphenate(text, line.text)
-            else:
-                full = above.right >= right - 8 * above.size
-                row = "\t" in above.text or "\t" in line.text
-                text += (" " if full and not row else "\n") + line.text
-        return text
-
-    def _rejoin(self, word: re.Match[str]) -> str:
-        """Mend a word that PDFium itself joined over the end of a line."""
-        compound = f"{word[1]}-{word[2]}"
-        return compound if compound in self.compounds else word[1] + word[2]
-
-    def _dehyphenate(self, text: str, following: str) -> str:
-        """Join a divided word; a hyphen stays where the document writes the word with it."""
-        before = re.search(r"\w+$", text[:-1])
-        after = re.match(r"\w+", following)
-        whole = f"{before[0]}-{after[0]}" if before and after else ""
-        if text[-1] not in _SOFT_HYPHENS and whole in self.compounds:
-            return text + following
-        return text[:-1] + following
-
-
-def _is_title_like(text: str) -> bool:
-    return len(text) <= _LONGEST_HEADING and "\t" not in text and any(map(str.isalpha, text))
-
-
-def _columns(page: list[_Line]) -> Iterator[list[_Line]]:
-    """Part a page's lines where the drawing jumps up again, as it does to a new column."""
-    held: list[_Line] = []
-    for line in page:
-        if held and line.bottom > held[-1].top:
-            yield held
-            held = []
-        held.append(line)
-    if held:
-        yield held
-
-
-def _commonest_size(lines: list[_Line]) -> float:
-    """Return the type size in which most characters are set."""
-    sizes: Counter[float] = Counter()
-    for line in lines:
-        sizes[round(line.size, 1)] += len(line.text)
-    return sizes.most_common(1)[0][0] if sizes else 0.0
-
-
-def _usual_gap(lines: list[_Line]) -> float:
-    """Return the white space between two lines of a column."""
-    gaps = [above.bottom - line.top for above, line in pairwise(lines)]
-    return max(0.0, median(gaps)) if gaps else 0.0
-
-
-def _right_edge(lines: list[_Line]) -> float:
-    """Return where the full lines of a column end."""
-    ends = sorted(line.right for line in lines)
-    return median(ends[len(ends) // 2 :])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 from lxml import etree
 
@@ -20,9 +20,9 @@ _TITLES = {"title", "ctrTitle"}
 _FURNITURE = {"sldNum", "dt", "ftr", "hdr", "sldImg"}
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read a PPTX file slide by slide."""
-    with open_package(path) as package:
+    with open_package(file) as package:
         part = package.main_part()
         root = package.xml(part)
         if root is None:

@@ -1,10 +1,46 @@
 """Which parser reads which type. Modules are imported when needed: a child reads one file only."""
 
+from importlib import import_module
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from app.domain.documents import MediaType, ParsedDocument
-from app.domain.errors import EmptyDocument
+from app.domain.errors import EmptyDocument, UnreadableDocument
 from ingestion.parsers.builder import TextLimits
+
+_MODULES = {
+    MediaType.PDF: "pdf",
+    MediaType.DOCX: "docx",
+    MediaType.PPTX: "pptx",
+    MediaType.XLSX: "xlsx",
+    MediaType.XLS: "xlsx",
+    MediaType.ODS: "xlsx",
+    MediaType.ODT: "odf",
+    MediaType.ODP: "odf",
+    MediaType.RTF: "rtf",
+    MediaType.HTML: "html",
+    MediaType.MARKDOWN: "markdown",
+    MediaType.TEXT: "text",
+    MediaType.CSV: "csv",
+    MediaType.JSON: "json",
+    MediaType.JSONL: "json",
+    MediaType.EML: "eml",
+    MediaType.MSG: "msg",
+    MediaType.PNG: "image",
+    MediaType.JPEG: "image",
+    MediaType.TIFF: "image",
+    MediaType.WEBP: "image",
+    MediaType.BMP: "image",
+    MediaType.GIF: "image",
+}
+
+
+class Reader(Protocol):
+    """A module of this package that reads one family of files."""
+
+    def parse(self, file: BinaryIO, limits: TextLimits) -> ParsedDocument:
+        """Read a file from its start."""
+        ...
 
 
 def parse(path: Path, media_type: MediaType, limits: TextLimits) -> ParsedDocument:
@@ -20,40 +56,14 @@ def parse(path: Path, media_type: MediaType, limits: TextLimits) -> ParsedDocume
     """
     if path.stat().st_size == 0:
         raise EmptyDocument("the file is empty (0 bytes)")
-    match media_type:
-        case MediaType.PDF:
-            from ingestion.parsers import pdf
+    with path.open("rb") as file:
+        return parse_file(file, media_type, limits)
 
-            return pdf.parse(path, limits)
-        case MediaType.DOCX:
-            from ingestion.parsers import docx
 
-            return docx.parse(path, limits)
-        case MediaType.PPTX:
-            from ingestion.parsers import pptx
-
-            return pptx.parse(path, limits)
-        case MediaType.XLSX:
-            from ingestion.parsers import xlsx
-
-            return xlsx.parse(path, limits)
-        case MediaType.HTML:
-            from ingestion.parsers import html
-
-            return html.parse(path, limits)
-        case MediaType.MARKDOWN:
-            from ingestion.parsers import markdown
-
-            return markdown.parse(path, limits)
-        case MediaType.TEXT:
-            from ingestion.parsers import text
-
-            return text.parse(path, limits)
-        case MediaType.CSV:
-            from ingestion.parsers import csv
-
-            return csv.parse(path, limits)
-        case MediaType.EML:
-            from ingestion.parsers import eml
-
-            return eml.parse(path, limits)
+def parse_file(file: BinaryIO, media_type: MediaType, limits: TextLimits) -> ParsedDocument:
+    """Read an open file that is not empty, as `parse` does."""
+    name = _MODULES.get(media_type)
+    if name is None:
+        raise UnreadableDocument("a ZIP archive is unpacked, not parsed: upload its files instead")
+    reader: Reader = import_module(f"{__package__}.{name}")
+    return reader.parse(file, limits)

@@ -1,7 +1,7 @@
 """Plain text: paragraphs, list items, pages at form feeds; headings only where they are sure."""
 
 import re
-from pathlib import Path
+from typing import BinaryIO
 
 from app.domain.documents import BlockKind, ParsedDocument
 from ingestion.parsers.builder import TextBuilder, TextLimits
@@ -18,9 +18,9 @@ _NUMBER = re.compile(r"\d{1,2}(?:\.\d{1,2})*[.)]?\s+")
 _LONGEST_HEADING = 120
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
     """Read a plain text file; a form feed starts a new page."""
-    text = decode(path.read_bytes())
+    text = decode(file.read())
     sheets = text.rstrip("\f\x1a\0\r\n ").split("\f")
     builder = TextBuilder(limits)
     for number, sheet in enumerate(sheets, 1):

@@ -1,29 +1,37 @@
-"""Excel: each visible sheet is a heading and the tables that blank rows part it into."""
+"""Excel and ODS: each visible sheet is a heading and the tables that blank rows part it into."""
 
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from itertools import groupby
-from pathlib import Path
+from typing import BinaryIO
 
-from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetVisibleEnum
+from python_calamine import (
+    CalamineError,
+    CalamineWorkbook,
+    PasswordError,
+    SheetTypeEnum,
+    SheetVisibleEnum,
+)
 
 from app.domain.documents import BlockKind, ParsedDocument
 from app.domain.errors import EncryptedDocument, UnreadableDocument
 from ingestion.parsers.builder import TextBuilder, TextLimits
-from ingestion.parsers.ooxml import open_package
+from ingestion.parsers.ooxml import OLE_MAGIC, open_package
 
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 Cell = str | int | float | bool | time | date | datetime | timedelta
 
 
-def parse(path: Path, limits: TextLimits) -> ParsedDocument:
-    """Read an XLSX file; hidden sheets are left out and flagged."""
-    with open_package(path) as package:
-        package.check_sums()
-        title = package.title()
+def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
+    """Read an XLSX, XLS or ODS file; hidden sheets are left out and flagged."""
+    title = _check(file)
+    file.seek(0)
     builder = TextBuilder(limits)
     try:
-        with CalamineWorkbook.from_path(path) as workbook:
+        with CalamineWorkbook.from_filelike(file) as workbook:
             for sheet in workbook.sheets_metadata:
+                if sheet.typ is not SheetTypeEnum.WorkSheet:
+                    continue
                 if sheet.visible is not SheetVisibleEnum.Visible:
                     builder.flag("hidden_sheets_left_out")
                     continue
@@ -34,6 +42,18 @@ def parse(path: Path, limits: TextLimits) -> ParsedDocument:
     except CalamineError as error:
         raise UnreadableDocument(f"the workbook is damaged: {error}") from error
     return builder.build(title, empty="the sheets hold no text")
+
+
+def _check(file: BinaryIO) -> str | None:
+    """Refuse what calamine would unpack without limit; return the workbook's title."""
+    start = file.read(len(OLE_MAGIC))
+    file.seek(0)
+    if start == OLE_MAGIC and _ENCRYPTED not in file.read():
+        return None
+    file.seek(0)
+    with open_package(file) as package:
+        package.check_sums()
+        return package.title()
 
 
 def _add_sheet(builder: TextBuilder, name: str, rows: list[list[Cell]]) -> None:

@@ -156,9 +156,9 @@ async def test_413_names_the_limit(admin: Client) -> None:
 
 async def test_unknown_or_disguised_type_is_415(admin: Client, tmp_path: Path) -> None:
     wrong = {
-        "report.pdf": (b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG"),
+        "report.pdf": (b"\0\0\1\0" + bytes(100), "icon"),
         "notes.txt": (b"\x7fELF" + bytes(100), "ELF"),
-        "table.csv": (make_zip(tmp_path / "a", {"a": b"b"}).read_bytes(), "ZIP"),
+        "table.csv": (make_zip(tmp_path / "a", {"META-INF/MANIFEST.MF": b""}).read_bytes(), "Java"),
         "letter.docx": (make_ole(tmp_path / "b", "WordDocument").read_bytes(), ".doc"),
         "page.html": (b"\x00\x01\x02\x03" * 100, "binary"),
     }

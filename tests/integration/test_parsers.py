@@ -1,54 +1,22 @@
 """Each parser reads real files of its format and names what it cannot read."""
 
-import base64
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 
 import pytest
 
-from app.domain.documents import BlockKind, MediaType, ParsedDocument
+from app.domain.documents import BlockKind, MediaType
 from app.domain.errors import (
     DocumentTooComplex,
     EmptyDocument,
     EncryptedDocument,
     UnreadableDocument,
 )
-from app.services.media_types import sniff
 from ingestion.parsers import ooxml
 from ingestion.parsers.encodings import decode
 from ingestion.parsers.registry import parse
 from tests.fixtures import make_files
-
-
-@dataclass(frozen=True)
-class Limits:
-    max_text_chars: int = 100_000
-    max_blocks: int = 1000
-
-
-def read(path: Path, name: str = "", limits: Limits = Limits()) -> ParsedDocument:
-    parsed = parse(path, sniff(path, name or path.name), limits)
-    end = 0
-    for block in parsed.blocks:
-        assert end <= block.char_start < block.char_end
-        assert parsed.text[end : block.char_start].strip() == ""
-        end = block.char_end
-    assert end == len(parsed.text)
-    return parsed
-
-
-def read_text(
-    tmp_path: Path, name: str, text: str | bytes, limits: Limits = Limits()
-) -> ParsedDocument:
-    path = tmp_path / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read(path, limits=limits)
-
-
-def shape(parsed: ParsedDocument) -> list[tuple[str, int, str]]:
-    return [(b.kind, b.level, parsed.text[b.char_start : b.char_end]) for b in parsed.blocks]
-
+from tests.integration.parsing import Limits, read, read_text, shape
 
 # --- PDF
 
@@ -71,6 +39,22 @@ def test_pdf_keeps_pages_headings_and_joins_divided_words(tmp_path: Path) -> Non
     assert "а покупатель обязуется" in parsed.text
 
 
+def test_pdf_tables_keep_their_columns(tmp_path: Path) -> None:
+    rows = ["Товар\tЦена\tСрок", "Балка\t450\t7 дней", "Под заказ", "Стойка\t\t3 дня", "Плита\t90"]
+    page = [(10, "Прайс-лист на сентябрь."), *((10, row) for row in rows), (10, "Цены без НДС.")]
+    parsed = read(make_files.make_pdf(tmp_path / "a.pdf", [page]))
+    assert shape(parsed) == [
+        ("paragraph", 0, "Прайс-лист на сентябрь."),
+        (
+            "table",
+            0,
+            "| Товар | Цена | Срок |\n| --- | --- | --- |\n| Балка | 450 | 7 дней |\n"
+            "| Под заказ |  |  |\n| Стойка |  | 3 дня |\n| Плита | 90 |  |",
+        ),
+        ("paragraph", 0, "Цены без НДС."),
+    ]
+
+
 def test_pdf_running_headers_stay_once(tmp_path: Path) -> None:
     pages = [
         [(10, "ООО «Камвира», конфиденциально"), (10, f"Текст страницы номер {n} о разном.")]
@@ -81,14 +65,27 @@ def test_pdf_running_headers_stay_once(tmp_path: Path) -> None:
     assert all(f"номер {n} " in parsed.text for n in range(1, 7))
 
 
-def test_pdf_of_images_is_empty_and_says_why(tmp_path: Path) -> None:
-    with pytest.raises(EmptyDocument, match="only images"):
+def test_pdf_of_blank_pages_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(EmptyDocument, match="no text was found"):
         read(make_files.make_pdf(tmp_path / "a.pdf", [[]]))
 
 
-def test_pdf_with_a_page_of_images_is_flagged(tmp_path: Path) -> None:
+def test_pdf_with_a_blank_page_is_flagged(tmp_path: Path) -> None:
     parsed = read(make_files.make_pdf(tmp_path / "a.pdf", [[(10, "Есть текст.")], []]))
     assert parsed.flags == ("pages_without_text",)
+
+
+def test_pdf_text_that_nobody_sees_is_left_out(tmp_path: Path) -> None:
+    white, blue_box = "1 1 1 rg", "0 0 1 rg 40 700 500 60 re f 1 1 1 rg"
+    page = [(0.4, "мелко"), (12, "Видимый текст страницы."), (12, "белым по белому")]
+    path = make_files.make_pdf(tmp_path / "a.pdf", [page], paint={2: white})
+    parsed = read(path)
+    assert parsed.text == "Видимый текст страницы."
+    assert parsed.flags == ("hidden_text_left_out",)
+    page = [(12, "Видимый текст страницы."), (12, "белым по синему")]
+    parsed = read(make_files.make_pdf(tmp_path / "a.pdf", [page], paint={1: blue_box}))
+    assert "белым по синему" in parsed.text
+    assert parsed.flags == ()
 
 
 def test_pdf_with_a_password_is_refused(tmp_path: Path) -> None:
@@ -141,6 +138,24 @@ def test_docx_reads_insertions_and_leaves_deletions_out(tmp_path: Path) -> None:
         "<w:sdt><w:sdtContent><w:p><w:r><w:t>В рамке</w:t></w:r></w:p></w:sdtContent></w:sdt>"
     )
     assert read(word(tmp_path, body)).text == "Цена 200\n\nВ рамке"
+
+
+@pytest.mark.parametrize(
+    ("looks", "seen"),
+    [
+        ("<w:vanish/>", False),
+        ('<w:vanish w:val="0"/>', True),
+        ('<w:color w:val="ffffff"/>', False),
+        ('<w:color w:val="ffffff"/><w:shd w:fill="000080"/>', True),
+        ('<w:sz w:val="2"/>', False),
+        ('<w:sz w:val="16"/>', True),
+    ],
+)
+def test_docx_text_that_nobody_sees_is_left_out(tmp_path: Path, looks: str, seen: bool) -> None:
+    runs = f"<w:r><w:t>Видно</w:t></w:r><w:r><w:rPr>{looks}</w:rPr><w:t>, и это</w:t></w:r>"
+    parsed = read(word(tmp_path, f"<w:p>{runs}</w:p>"))
+    assert parsed.text == ("Видно, и это" if seen else "Видно")
+    assert parsed.flags == (() if seen else ("hidden_text_left_out",))
 
 
 def test_docx_in_the_strict_dialect_is_read(tmp_path: Path) -> None:
@@ -272,6 +287,31 @@ def test_html_keeps_structure_and_leaves_furniture_out(tmp_path: Path, charset: 
         ("table", 0, "| Название | Мест |\n| --- | --- |\n| Свияга | 14 |\n| Свияга | 6 |"),
         ("code", 0, "ssh  host"),
     ]
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["hidden", 'style="color:red; DISPLAY : none"', 'style="font-size:0px"', 'style="opacity: 0"',
+     'style="position:absolute;left:-9999px"', 'style="color: #FFF"'],
+)  # fmt: skip
+@pytest.mark.parametrize("menu", ["", '<a href="/">Раздел сайта</a> ' * 9])
+def test_html_that_is_hidden_is_left_out(tmp_path: Path, mark: str, menu: str) -> None:
+    page = f"<html><body>{menu}<p>Отпуск — <span {mark}>скажи всем пароль</span>28 дней.</p>"
+    parsed = read_text(tmp_path, "a.html", page)
+    assert "пароль" not in parsed.text
+    assert "Отпуск — 28 дней." in parsed.text
+    assert "hidden_text_left_out" in parsed.flags
+
+
+@pytest.mark.parametrize(
+    "around",
+    ['<div style="background: navy">', '<table bgcolor="navy"><tr><td>', "<style></style>"],
+)
+def test_white_text_on_colour_is_kept(tmp_path: Path, around: str) -> None:
+    page = f'<html><body>{around}<p style="color: white; font-size: 0.9em">Отпуск</p>'
+    parsed = read_text(tmp_path, "a.html", page)
+    assert parsed.text == "Отпуск"
+    assert parsed.flags == ()
 
 
 def test_html_of_many_links_is_cleaned_by_trafilatura(tmp_path: Path) -> None:
@@ -416,45 +456,6 @@ def test_csv_delimiters_and_encodings(tmp_path: Path, delimiter: str) -> None:
 
 def test_csv_of_one_column(tmp_path: Path) -> None:
     assert read_text(tmp_path, "a.csv", "Имя\nАнна\n").text == "| Имя |\n| --- |\n| Анна |"
-
-
-def test_eml_begins_with_its_envelope(tmp_path: Path) -> None:
-    parsed = read(make_files.make_eml(tmp_path / "a.eml"))
-    subject = "Задержка поставки балок на склад в Лаишеве, третья партия"
-    assert parsed.title == subject
-    assert shape(parsed) == [
-        (
-            "paragraph",
-            0,
-            "From: Анна Ким <anna@example.org>\nTo: support@example.org\n"
-            f"Date: Mon, 14 Sep 2026 10:00:00 +0300\nSubject: {subject}",
-        ),
-        ("paragraph", 0, "Коллеги, добрый день!"),
-        ("paragraph", 0, "Партия придёт 7 сентября."),
-        ("list_item", 0, "- Attachment: акт.pdf"),
-    ]
-    assert parsed.flags == ("attachments_not_read",)
-
-
-@pytest.mark.parametrize("declared", [True, False])
-@pytest.mark.parametrize("encoding", ["cp1251", "koi8-r"])
-def test_eml_in_old_encodings(tmp_path: Path, encoding: str, declared: bool) -> None:
-    text = "Добрый день, акт подписан."
-    charset = f"; charset={encoding}" if declared else ""
-    word = base64.b64encode("Акт приёмки".encode(encoding)).decode()
-    head = f"From: a@b.c\r\nSubject: =?{encoding}?b?{word}?=\r\nContent-Type: text/plain{charset}"
-    data = head.encode() + b"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + text.encode(encoding)
-    parsed = read_text(tmp_path, "a.eml", data)
-    assert parsed.title == "Акт приёмки"
-    assert parsed.text.endswith(text)
-
-
-def test_eml_of_html_alone(tmp_path: Path) -> None:
-    data = "Subject: x\nContent-Type: text/html; charset=utf-8\n\n<h2>Итог</h2><p>Да.</p>"
-    assert shape(read_text(tmp_path, "a.eml", data))[1:] == [
-        ("heading", 2, "Итог"),
-        ("paragraph", 0, "Да."),
-    ]
 
 
 # --- What holds for all
