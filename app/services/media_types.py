@@ -234,7 +234,7 @@ def _mimetype(archive: zipfile.ZipFile) -> bytes:
     try:
         with archive.open("mimetype") as member:
             return member.read(100)
-    except (KeyError, RuntimeError, zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError):
+    except (KeyError, RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
         return b""
 
 

@@ -44,7 +44,7 @@ def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
             if not ole.exists("__properties_version1.0"):
                 raise UnreadableDocument("the container holds no Outlook message")
             return _Message(ole, ()).parse(limits)
-    except (OleFileError, OSError, struct.error) as error:
+    except (OleFileError, OSError, OverflowError, ValueError, struct.error) as error:
         raise UnreadableDocument(f"the message is damaged: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 import posixpath
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _STRICT_NAMES = (
     (_STRICT + b"wordprocessingml/", b"http://schemas.openxmlformats.org/wordprocessingml/2006/"),
     (_STRICT + b"presentationml/", b"http://schemas.openxmlformats.org/presentationml/2006/"),
 )
+# What zipfile lets through when places and streams in an archive are wrong.
+_DAMAGED = (zlib.error, ValueError, OSError)
 _TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 
@@ -89,6 +92,8 @@ class Package:
             data = self.archive.read(part)
         except KeyError:
             return None
+        except _DAMAGED as error:
+            raise UnreadableDocument(f"the part {part!r} is damaged: {error}") from error
         if _STRICT in data:  # ISO/IEC 29500 Strict says the same in other namespaces
             for strict, transitional in _STRICT_NAMES:
                 data = data.replace(strict, transitional)
@@ -131,6 +136,10 @@ class Package:
         """Read all XML parts once, for readers that trust the declared sizes less than zipfile."""
         for member in self.archive.infolist():
             if member.filename.endswith((".xml", ".rels")):
-                with self.archive.open(member) as stream:
-                    while stream.read(1024**2):
-                        pass
+                try:
+                    with self.archive.open(member) as stream:
+                        while stream.read(1024**2):
+                            continue
+                except _DAMAGED as error:
+                    reason = f"the part {member.filename!r} is damaged: {error}"
+                    raise UnreadableDocument(reason) from error

@@ -19,6 +19,8 @@ from ingestion.parsers.builder import TextBuilder, TextLimits
 from ingestion.parsers.ooxml import OLE_MAGIC, open_package
 
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
+# calamine's bugs arrive as a class that no module exports, above Exception.
+_RUST_PANIC = "PanicException"
 Cell = str | int | float | bool | time | date | datetime | timedelta
 
 
@@ -41,6 +43,10 @@ def parse(file: BinaryIO, limits: TextLimits) -> ParsedDocument:
         raise EncryptedDocument("the workbook is protected by a password") from error
     except CalamineError as error:
         raise UnreadableDocument(f"the workbook is damaged: {error}") from error
+    except BaseException as error:
+        if type(error).__name__ != _RUST_PANIC:
+            raise
+        raise UnreadableDocument("the workbook is damaged") from error
     return builder.build(title, empty="the sheets hold no text")
 
 

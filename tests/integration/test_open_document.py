@@ -138,6 +138,13 @@ def test_open_documents_that_cannot_be_read_say_why(tmp_path: Path) -> None:
         read(make_open_document(tmp_path / "a.odt", "<office:text/>", locked=True))
     with pytest.raises(EmptyDocument, match="no text"):
         read(make_open_document(tmp_path / "a.odt", "<office:text/>"))
+    path = make_open_document(tmp_path / "a.odt", "<office:text/>")
+    data = path.read_bytes()
+    at = data.find(b"content.xml") + len(b"content.xml")
+    for damage in (data[:at] + b"\xff" * 9 + data[at + 9 :], data[:50] + data[60:]):
+        path.write_bytes(damage)
+        with pytest.raises(UnreadableDocument, match="damaged"):
+            read(path)
     kind = b"application/vnd.oasis.opendocument.text"
     with pytest.raises(UnreadableDocument, match="no document body"):
         read(make_zip(tmp_path / "a.odt", {"mimetype": kind, "content.xml": b"<a/>"}))
