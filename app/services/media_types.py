@@ -206,6 +206,8 @@ def _sniff_zip(file: BinaryIO, head: bytes, named: MediaType | None, filename: s
         raise _unsupported(seen, filename)
     if archive is None and named in _OFFICE | _OPEN_DOCUMENT:
         return named
+    if named in _OPEN_DOCUMENT and "content.xml" in names:
+        return named
     return MediaType.ZIP
 
 
