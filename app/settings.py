@@ -185,8 +185,8 @@ class IngestionSettings(Group):
     parser_memory_bytes: int = Field(
         2 * 1024**3, gt=0, description="Address space of a parser process, in bytes."
     )
-    parser_cpu_s: int = Field(120, gt=0, description="CPU time of a parser process, in seconds.")
-    parser_wall_s: float = Field(300, gt=0, description="Wall time of a parser process, seconds.")
+    parser_cpu_s: int = Field(600, gt=0, description="CPU time of a parser process, in seconds.")
+    parser_wall_s: float = Field(900, gt=0, description="Wall time of a parser process, seconds.")
     max_text_chars: int = Field(50_000_000, gt=0, description="Longest parsed text, in characters.")
     max_blocks: int = Field(
         500_000, gt=0, description="Most headings, paragraphs and tables in one document."
