@@ -53,7 +53,10 @@ bench-samples: install  ## ask the 60 sample questions and print the table
 bench-retrieval: install  ## CPU of a search by stage, over HTTP and beside two peers (SIZES, DATA)
 	$(BIN)/python -m benchmarks.retrieval $(if $(DATA),--data $(DATA)) $(if $(SIZES),--sizes $(SIZES))
 
+bench-ingest: install  ## chunks per CPU-second beside LangChain, LlamaIndex and txtai (DATA)
+	$(BIN)/python -m benchmarks.ingest $(if $(DATA),--data $(DATA))
+
 clean:  ## remove .venv and caches, keep the data
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help install serve check test lock bench-samples bench-retrieval clean
+.PHONY: help install serve check test lock bench-samples bench-retrieval bench-ingest clean

@@ -91,12 +91,12 @@ def _documents(data: Path) -> Iterator[Text]:
     for name in CORPORA:
         for line in (data / name / "corpus.jsonl").open(encoding="utf-8"):
             entry = json.loads(line)
-            chunks = tuple(_chunks(entry["text"]))
+            chunks = tuple(chunks_of(entry["text"]))
             if chunks:
                 yield Text(entry["title"] or chunks[0][:40], chunks)
 
 
-def _chunks(text: str) -> Iterator[str]:
+def chunks_of(text: str) -> Iterator[str]:
     """Yield chunks of whole sentences, about CHUNK_CHARS long."""
     start = end = 0
     for _, sentence_end in sentences(text):
