@@ -1,7 +1,6 @@
 """Files that come, change and go while processes are killed, and what must be left then."""
 
 import asyncio
-import hashlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -31,8 +30,11 @@ _EMPTY_EVERY, _BROKEN_EVERY = 41, 43
 
 def word(number: int, version: int = 1) -> str:
     """A word that only one version of one document holds."""
-    digest = hashlib.sha256(f"{number} {version}".encode()).digest()
-    return "qw" + "".join(chr(ord("a") + byte % 26) for byte in digest[:12])
+    letters, left = "", number * 1000 + version
+    for _ in range(5):  # search keeps words apart by their first letters
+        left, digit = divmod(left, 26)
+        letters += chr(ord("a") + digit)
+    return letters + "qzxj"
 
 
 def make_content(number: int, version: int, folder: Path) -> tuple[str, bytes]:
@@ -231,7 +233,7 @@ async def campaign(
         "embedder__model": "hash",
         "llm__base_url": f"http://127.0.0.1:{free_port()}/v1",
         "ingestion__stalled_after_s": 1,
-        "ingestion__compact_after": 15,
+        "ingestion__compact_after": 5,
         "retrieval__follow_interval_s": 0.2,
     }
     own = environment(data, **chosen | settings)

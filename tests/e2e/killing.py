@@ -77,7 +77,7 @@ class Killer:
     chance: random.Random
     hits: dict[Point, int] = field(default_factory=dict)
     misses: dict[Point, int] = field(default_factory=dict)
-    patience_s: float = 10
+    patience_s: float = 30
 
     def kill(self, point: Point) -> tuple[str, ...]:
         """Wait for a point, kill there, and return the names of what must be started again.
