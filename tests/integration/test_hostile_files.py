@@ -78,8 +78,8 @@ TRIALS = {
     "liar.docx": Trial(packages.docx_liar, FAILED, "damaged: Bad CRC"),
     "overlapping.docx": Trial(packages.overlapping_zip, FAILED | LIVE, "damaged|parts|"),
     "tower.pdf": Trial(pdfs.filter_tower, LIVE),
-    "nested.zip": Trial(packages.nested_zip, REFUSED, "ZIP"),
-    "crowded.zip": Trial(packages.crowded_zip, REFUSED, "ZIP"),
+    "nested.zip": Trial(packages.nested_zip, FAILED | LIVE),
+    "crowded.zip": Trial(packages.crowded_zip, FAILED | LIVE),
     "laughs.docx": Trial(packages.docx_laughs, FAILED, "entity amplification"),
     "laughs.xlsx": Trial(packages.xlsx_laughs, FAILED, "damaged"),
     "laughs.html": Trial(texts.page_of_laughs, LIVE),
@@ -95,7 +95,7 @@ TRIALS = {
     "quote.csv": Trial(bytes_of('a,b\n1,"' + "never closed, " * 300_000), FAILED, "limit .3000000"),
     "wide.docx": Trial(packages.wide_table, LIVE),
     "wide.html": Trial(texts.wide_table_html, LIVE),
-    "attachments.eml": Trial(texts.wide_mail, LIVE),
+    "attachments.eml": Trial(texts.wide_mail, FAILED, "3000000 characters"),
     # too deep
     "deep.docx": Trial(packages.deep_tables, FAILED, "damaged: Excessive depth"),
     "deep.html": Trial(lambda p: texts.deep_html(p, "div", 100_000), FAILED, "too deeply"),
@@ -103,30 +103,30 @@ TRIALS = {
     "tables.html": Trial(texts.deep_table_html, FAILED, "too deeply"),
     "deep.eml": Trial(texts.deep_mail, FAILED, "too deeply"),
     "deep.json": Trial(bytes_of("[" * 500_000 + "]" * 500_000), EMPTY | FAILED, "no text|deep"),
-    "deep.rtf": Trial(bytes_of("{\\rtf1 " + "{" * 500_000 + "x"), REFUSED, "RTF"),
+    "deep.rtf": Trial(bytes_of("{\\rtf1 " + "{" * 500_000 + "x"), FAILED, "nests more than"),
     "quotes.md": Trial(bytes_of("> " * 200_000 + "deep"), LIVE),
     "brackets.md": Trial(bytes_of("[" * 200_000 + "a" + "](" * 100_000), LIVE),
     "lists.md": Trial(
         bytes_of("".join(" " * 2 * n + "- x\n" for n in range(1_500))), LIVE | FAILED, "|CPU"
     ),
-    "arrays.pdf": Trial(pdfs.deep_arrays, EMPTY, "PDF"),
-    "tree.pdf": Trial(pdfs.endless_tree, EMPTY, "PDF"),
+    "arrays.pdf": Trial(pdfs.deep_arrays, EMPTY, "no text was found"),
+    "tree.pdf": Trial(pdfs.endless_tree, EMPTY, "no text was found"),
     "form.pdf": Trial(pdfs.endless_form, FAILED, "512 MiB of memory|CPU time"),
     "page.pdf": Trial(pdfs.huge_page, LIVE),
-    "font.pdf": Trial(pdfs.broken_font, EMPTY, "PDF"),
+    "font.pdf": Trial(pdfs.broken_font, EMPTY, "no text was found"),
     # locked, cut off, renamed
     "locked.pdf": Trial(lambda p: make_pdf(p, [[(12.0, "Words.")]], locked=True), FAILED, "passw"),
     "locked.xlsx": Trial(lambda p: make_ole(p, "EncryptedPackage"), FAILED, "password"),
     "cut.pdf": Trial(cut(some_pdf, 0.6), FAILED, "damaged"),
-    "cut.docx": Trial(cut(make_docx, 0.6), REFUSED, "ZIP"),
-    "cut.xlsx": Trial(cut(some_xlsx, 0.6), REFUSED, "ZIP"),
-    "cut.pptx": Trial(cut(make_pptx, 0.6), REFUSED, "ZIP"),
+    "cut.docx": Trial(cut(make_docx, 0.6), FAILED, "damaged"),
+    "cut.xlsx": Trial(cut(some_xlsx, 0.6), FAILED, "damaged"),
+    "cut.pptx": Trial(cut(make_pptx, 0.6), FAILED, "damaged"),
     "cut.eml": Trial(cut(make_eml, 0.6), LIVE),
     "program.pdf": Trial(bytes_of(b"MZ\x90\0" + bytes(500)), REFUSED, "Windows program"),
     "program.txt": Trial(bytes_of(b"\x7fELF" + bytes(500)), REFUSED, "ELF"),
     "text.pdf": Trial(bytes_of("Просто текст под чужим именем.\n"), LIVE),
     "pdf.docx": Trial(some_pdf, LIVE),
-    "noise.docx": Trial(bytes_of(b"PK\3\4" + bytes(range(256)) * 100), REFUSED, "ZIP"),
+    "noise.docx": Trial(bytes_of(b"PK\3\4" + bytes(range(256)) * 100), FAILED, "damaged"),
     # names that lead elsewhere, odd characters
     "travels.docx": Trial(lambda p: packages.travelling_docx(p, TRAVELLER), LIVE),
     "name.txt": Trial(bytes_of("Имя ведёт прочь."), LIVE, filename=f"../../../..{TRAVELLER}"),
@@ -138,8 +138,8 @@ TRIALS = {
     "halves.txt": Trial(bytes_of(b"\xff\xfe" + b"\x00\xd8" * 5_000 + b"a\0"), LIVE),
     "nuls.txt": Trial(bytes_of("Слово\0" * 50 + "конец " * 10_000), LIVE),
     # pictures
-    "giant.gif": Trial(texts.gif, REFUSED, "GIF"),
-    "giant.png": Trial(lambda p: texts.png(p, 1_000_000, 1_000_000), REFUSED, "PNG"),
+    "giant.gif": Trial(texts.gif, FAILED, "image"),
+    "giant.png": Trial(lambda p: texts.png(p, 1_000_000, 1_000_000), FAILED, "pixels"),
 }
 
 
@@ -224,7 +224,7 @@ async def look(services: Services, document_id: str) -> End | None:
 async def test_hostile_file_ends_with_a_true_reason(aftermath: Aftermath, name: str) -> None:
     trial, end = TRIALS[name], aftermath.ends[name]
     assert end.status in trial.ends, end
-    assert bool(end.reason) == (end.status != "live"), end
+    assert end.reason or end.status == "live", end
     assert re.search(trial.reason, end.reason), end
     assert SECRET not in end.text
 
