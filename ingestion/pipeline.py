@@ -34,6 +34,8 @@ from ingestion.work import Progress, Work
 
 log = get_logger(__name__)
 
+_TELL_INTERVAL_S = 1.0
+
 
 class Pipeline:
     """The way of a document, from its bytes to live chunks."""
@@ -66,7 +68,7 @@ class Pipeline:
             if view.document.live_version != work.version:  # else it is read anew
                 view.version.status = DocumentStatus.PARSING
         with stage("parse"):
-            parsed = await self._parse(work, view)
+            parsed = await self._parse(work, view, progress)
         title = view.document.title
         if not view.document.title_is_given and parsed.title:
             title = parsed.title
@@ -81,13 +83,26 @@ class Pipeline:
                     log.info("document.live", version=work.version)
                     return
 
-    async def _parse(self, work: Work, view: DocumentView) -> ParsedDocument:
+    async def _parse(self, work: Work, view: DocumentView, progress: Progress) -> ParsedDocument:
         path = self._blobs.local_path(view.version.sha256)
         if not await asyncio.to_thread(os.access, path, os.R_OK):
             raise StorageUnavailable("the store of files does not hold the file, or refuses it")
-        media_type = MediaType(view.version.media_type)
+        loop = asyncio.get_running_loop()
+        told_at = loop.time()
+
+        def tell_pages(done: int, total: int) -> None:
+            nonlocal told_at
+            if loop.time() - told_at > _TELL_INTERVAL_S:
+                told_at = loop.time()
+                asyncio.run_coroutine_threadsafe(progress(done, total, "pages"), loop)
+
         return await asyncio.to_thread(
-            parse_in_sandbox, path, media_type, self._settings, work.cancelled
+            parse_in_sandbox,
+            path,
+            MediaType(view.version.media_type),
+            self._settings,
+            work.cancelled,
+            tell_pages=tell_pages,
         )
 
     async def _serving(self) -> tuple[Recipe, Embedder]:

@@ -1,12 +1,13 @@
 """What a job's handler is given."""
 
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.domain.errors import JobCancelled
 
-Progress = Callable[[int, int, str], Awaitable[None]]
+Progress = Callable[[int, int, str], Coroutine[Any, Any, None]]
 """Told how many are done, of how many, of what."""
 
 

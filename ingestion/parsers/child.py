@@ -22,6 +22,7 @@ import msgspec
 
 from app.domain.documents import MediaType, ParsedDocument
 from app.domain.errors import DocumentRejected, DocumentTooComplex
+from ingestion.parsers import pulse
 from ingestion.parsers.builder import TextLimits
 from ingestion.parsers.syscalls import refuse_all_but_reading
 
@@ -88,7 +89,7 @@ and the most memory that it held, in bytes."""
 
 def main() -> None:
     """Serve orders until the worker closes standard input or is gone."""
-    ends = int(sys.argv[1])
+    ends, beats = int(sys.argv[1]), int(sys.argv[2])
     report = os.dup(sys.stdout.fileno())
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, sys.stdout.fileno())
@@ -101,6 +102,7 @@ def main() -> None:
         if pid == 0:
             os.close(ends)
             os.close(orders)
+            pulse.begin(beats)
             _work(order, report)
         code, most_bytes = _wait(pid, orders)
         os.write(ends, END.pack(code, most_bytes))

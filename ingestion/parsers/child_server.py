@@ -15,6 +15,7 @@ import msgspec
 
 from app.domain.errors import Unavailable
 from ingestion.parsers import child
+from ingestion.parsers.pulse import FRAME
 
 _POLL_S = 0.2
 _STDERR_BYTES = 4096
@@ -22,10 +23,14 @@ _STDERR_BYTES = 4096
 
 @dataclass
 class Ended:
-    """How a child ended: its exit code as `Popen` tells it, and the most memory that it held."""
+    """How a child ended: its exit code as `Popen` tells it, and the most memory that it held.
+
+    `pages` are those that it has read so far, and all of them, where it tells.
+    """
 
     returncode: int = 0
     most_bytes: int = 0
+    pages: tuple[int, int] | None = None
     report: bytearray = field(default_factory=bytearray)
     complaints: bytearray = field(default_factory=bytearray)
 
@@ -41,31 +46,35 @@ class ChildServer:
         """
         root = Path(__file__).parents[2]
         self._ends, theirs = os.pipe()
+        self._beats, beats = os.pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-m", child.__name__, str(theirs)],
+                [sys.executable, "-P", "-m", child.__name__, str(theirs), str(beats)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(theirs,),
+                pass_fds=(theirs, beats),
                 cwd=root,
                 env={"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"},
                 start_new_session=True,
             )
         except OSError as error:
             os.close(self._ends)
+            os.close(self._beats)
             raise Unavailable(
                 f"no process for the parser can be started: {error.strerror}"
             ) from error
         finally:
             os.close(theirs)
+            os.set_blocking(beats, False)  # of the open pipe, so of the child's end too
+            os.close(beats)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._orders = self._process.stdin.fileno()
         self._report = self._process.stdout.fileno()
         self._complaints = self._process.stderr.fileno()
-        for descriptor in (self._report, self._complaints):
+        for descriptor in (self._report, self._complaints, self._beats):
             os.set_blocking(descriptor, False)
 
     @property
@@ -96,6 +105,7 @@ class ChildServer:
                 for descriptor in ready - {self._ends}:
                     if not self._drain(descriptor, ended):
                         selector.unregister(descriptor)
+                self._look_at_beats(ended)
                 check(ended)
                 if self._ends in ready:
                     break
@@ -105,6 +115,15 @@ class ChildServer:
         ):
             check(ended)
         return ended
+
+    def _look_at_beats(self, ended: Ended) -> None:
+        """Take the newest of what the child has told of its pages."""
+        try:
+            frames = os.read(self._beats, 1024**2)
+        except BlockingIOError:
+            return
+        if len(frames) >= FRAME.size:
+            ended.pages = FRAME.unpack(frames[-FRAME.size :])
 
     def _note_end(self, ended: Ended) -> None:
         end = os.read(self._ends, child.END.size)
@@ -132,6 +151,7 @@ class ChildServer:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
         os.close(self._ends)
+        os.close(self._beats)
 
 
 class ChildServers:

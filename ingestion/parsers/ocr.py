@@ -3,8 +3,9 @@
 import resource
 from collections.abc import Iterator
 from statistics import mean, median
-from time import monotonic, process_time
+from time import process_time
 
+from ingestion.parsers import pulse
 from ingestion.parsers.lines import Cell, Line
 from ingestion.parsers.tesseract import (
     OutOfTime,
@@ -27,7 +28,6 @@ _FEW_WORDS = 5
 _CELL_GAP = 1.5
 _LARGE = 1.4
 _MARGIN_SHARE = 0.1
-_started = monotonic()
 
 
 def time_left_s() -> float:
@@ -39,7 +39,7 @@ def time_left_s() -> float:
     limit = resource.getrlimit(resource.RLIMIT_CPU)[0]
     if limit == resource.RLIM_INFINITY:
         return _UNLIMITED_S
-    return min(_TIME_SHARE * limit - process_time(), limit - (monotonic() - _started))
+    return min(_TIME_SHARE * limit - process_time(), limit - pulse.elapsed_s())
 
 
 def read_lines(picture: Picture, points_per_pixel: float, body_size: float) -> list[Line]:

@@ -14,6 +14,7 @@ from pypdfium2 import raw
 
 from app.domain.documents import ParsedDocument
 from app.domain.errors import EncryptedDocument, UnreadableDocument
+from ingestion.parsers import pulse
 from ingestion.parsers.builder import TextBuilder, TextLimits
 from ingestion.parsers.lines import Cell, Line, commonest_size, compose
 from ingestion.parsers.ocr import read_lines
@@ -73,7 +74,8 @@ def _read_images(
     sound = [line for number, page in enumerate(pages) if number not in waiting for line in page]
     size = commonest_size(sound) or _USUAL_SIZE
     missing = ""
-    for number in waiting:
+    for left, number in zip(range(len(waiting), 0, -1), waiting, strict=True):
+        pulse.pages(len(pages) - left, len(pages))
         try:
             lines = [] if missing else read_lines(*_picture(document, number), size)
         except OcrUnavailable as error:
@@ -159,6 +161,7 @@ def _read_pages(document: "pypdfium2.PdfDocument", builder: TextBuilder) -> list
         except pypdfium2.PdfiumError:
             damaged += 1
             pages.append([])
+        pulse.pages(len(pages), len(document))
     if damaged == len(pages):
         raise UnreadableDocument("the PDF is damaged: none of its pages can be loaded")
     if damaged:

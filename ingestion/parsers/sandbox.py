@@ -43,6 +43,7 @@ def parse_in_sandbox(
     limits: IngestionSettings,
     cancelled: threading.Event | None = None,
     parser: str = "ingestion.parsers.registry",
+    tell_pages: Callable[[int, int], None] | None = None,
 ) -> ParsedDocument:
     """Read a file in a process of its own; blocks until that ends.
 
@@ -56,6 +57,7 @@ def parse_in_sandbox(
         limits: The worker's settings.
         cancelled: When set from another thread, the child is killed within a second.
         parser: The module whose `parse` reads the file.
+        tell_pages: Told from this thread how many pages have been read, and of how many.
 
     Returns:
         The document; its offsets have been checked.
@@ -84,7 +86,7 @@ def parse_in_sandbox(
     )
     server = SERVERS.take()
     try:
-        ended = server.run(order, _watch(limits, cancelled))
+        ended = server.run(order, _watch(limits, cancelled, tell_pages))
     except BaseException:
         server.close()
         raise
@@ -94,13 +96,23 @@ def parse_in_sandbox(
     return document
 
 
-def _watch(limits: IngestionSettings, cancelled: threading.Event | None) -> Callable[[Ended], None]:
+def _watch(
+    limits: IngestionSettings,
+    cancelled: threading.Event | None,
+    tell_pages: Callable[[int, int], None] | None,
+) -> Callable[[Ended], None]:
     """What ends the wait for a child that takes too long, says too much, or is not wanted."""
     deadline = monotonic() + limits.parser_wall_s
     # A block costs about 60 bytes beside its text.
     most = 4 * limits.max_text_chars + 100 * limits.max_blocks + 1024**2
 
+    told: tuple[int, int] | None = None
+
     def check(ended: Ended) -> None:
+        nonlocal told
+        if tell_pages is not None and ended.pages is not None and ended.pages != told:
+            told = ended.pages
+            tell_pages(*told)
         if cancelled is not None and cancelled.is_set():
             raise JobCancelled("the job was cancelled while its file was being read")
         if monotonic() > deadline:

@@ -40,6 +40,22 @@ def suffer(tmp_path: Path, deed: str, **changes: float) -> str:
     return parse_in_sandbox(path, MediaType.TEXT, limits(**changes), parser=HOSTILE).text
 
 
+def test_pages_are_told_while_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("pages")
+    for _ in range(2):  # the second child is of the same server
+        told: list[tuple[int, int]] = []
+        parsed = parse_in_sandbox(
+            path,
+            MediaType.TEXT,
+            limits(),
+            parser=HOSTILE,
+            tell_pages=lambda done, total, told=told: told.append((done, total)),  # type: ignore[misc]
+        )
+        assert told == [(1, 3), (2, 3), (3, 3)]
+        assert parsed.text in ("1", "2")  # of this file, whatever the server's age
+
+
 def test_a_real_file_comes_back_whole(tmp_path: Path) -> None:
     path = make_files.make_docx(tmp_path / "a.docx")
     parsed = parse_in_sandbox(path, MediaType.DOCX, limits())
