@@ -29,6 +29,8 @@ from app.services.recipes import Recipes
 from app.services.reindexing import Reindexes
 from app.services.retrieval import Retrieval
 from app.services.rewriting import Rewriter
+from app.services.secrets import SecretBox
+from app.services.sources import Sources
 from app.settings import EmbedderSettings, Settings
 
 DEFAULT_ASSISTANT = "opora"
@@ -42,6 +44,7 @@ class Services:
     database: Database
     access: Access
     documents: Documents
+    sources: Sources
     blobs: BlobStore
     recipes: Recipes
     reindexes: Reindexes
@@ -112,6 +115,13 @@ def build_blobs(settings: Settings) -> BlobStore:
     return FolderBlobStore(settings.data / "blobs")
 
 
+def build_sources(settings: Settings, database: Database) -> Sources:
+    """Sources, their secrets sealed with the configured key or one in the data directory."""
+    key = settings.secrets_key
+    box = SecretBox(settings.data, key.get_secret_value() if key else None)
+    return Sources(database, box)
+
+
 def build_recipes(settings: Settings, database: Database) -> Recipes:
     """Recipes, whose embedders use this machine's device, threads and key."""
 
@@ -172,6 +182,7 @@ def build_services(settings: Settings, url: str) -> Services:
         database=database,
         access=Access(database),
         documents=Documents(database, blobs),
+        sources=build_sources(settings, database),
         blobs=blobs,
         recipes=recipes,
         reindexes=Reindexes(database, generations),

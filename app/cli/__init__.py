@@ -99,7 +99,8 @@ def worker(follow_parent: FollowParent = False) -> None:
     async def run() -> None:
         services = build_services(settings, url)
         try:
-            await run_worker(services.database, build_tasks(services), settings.ingestion)
+            tasks = build_tasks(services)
+            await run_worker(services.database, tasks, services.sources, settings.ingestion)
         finally:
             await services.close()
 

@@ -21,9 +21,8 @@ OporaError
 │   ├── ModelServerTimeout    504
 │   ├── EmbedderUnavailable
 │   ├── RerankerUnavailable
-│   └── StorageUnavailable
-│   ├── SourceUnavailable
-│   └── RerankerUnavailable
+│   ├── StorageUnavailable
+│   └── SourceUnavailable
 ├── DocumentRejected          a terminal state of a document, with its reason
 │   ├── EmptyDocument
 │   ├── UnreadableDocument

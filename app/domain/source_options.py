@@ -116,6 +116,8 @@ def check_source(kind: SourceKind, url: str, options: SourceOptions) -> None:
     foreign = sorted(options.model_fields_set - known)
     if foreign:
         raise InvalidField(f"options.{foreign[0]}", f"a source of kind {kind!r} has no such option")
+    if options.username is not None and ":" in options.username:
+        raise InvalidField("options.username", "may hold no colon")
     if parts.scheme == "sftp" and options.host_key is None:
         raise InvalidField(
             "options.host_key", "missing: the server's public key, as `ssh-keyscan` prints it"

@@ -136,6 +136,7 @@ def needs_confirmation(listed: int, removed: int) -> bool:
     return listed == 0 and removed > 1
 
 
+_FATES = ("added", "changed", "unchanged", "removed", "skipped", "withdrawn")
 _NAMED = 200
 
 
@@ -143,13 +144,13 @@ _NAMED = 200
 class SyncReport:
     """What a sync did, or would do: counts, and the first names of each."""
 
-    counts: dict[str, int] = field(default_factory=dict)
-    names: dict[str, list[str]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_FATES, 0))
+    names: dict[str, list[str]] = field(default_factory=lambda: {fate: [] for fate in _FATES})
 
-    def note(self, what: str, names: Sequence[str]) -> None:
+    def note(self, fate: str, names: Sequence[str]) -> None:
         """Count files and name them."""
-        self.counts[what] = self.counts.get(what, 0) + len(names)
-        kept = self.names.setdefault(what, [])
+        self.counts[fate] += len(names)
+        kept = self.names[fate]
         kept.extend(names[: _NAMED - len(kept)])
 
     def skip(self, skipped: Sequence[Skipped]) -> None:

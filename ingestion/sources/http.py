@@ -129,7 +129,7 @@ class GuardedClient:
             if url.scheme == "https" and following.scheme != "https":
                 raise SourceRefused(f"{str(url.with_query(None))!r} leads from https to http")
             url = following
-        raise SourceUnavailable(f"more than {_MOST_REDIRECTS} redirects from {url.host!r}")
+        raise SourceRefused(f"more than {_MOST_REDIRECTS} redirects, the last by {url.host!r}")
 
     def _open_socket(self, info: aiohttp.connector.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
@@ -158,4 +158,4 @@ def _joined(url: URL, target: str) -> URL:
     try:
         return url.join(URL(target)).with_fragment(None)
     except ValueError as error:
-        raise SourceUnavailable(f"{url.host!r} redirects to no address: {error}") from error
+        raise SourceRefused(f"{url.host!r} redirects to what is no address: {error}") from error

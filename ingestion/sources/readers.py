@@ -58,8 +58,11 @@ def _credentials(options: SourceOptions) -> dict[str, str]:
     if "token" in secrets:
         return {"Authorization": f"Bearer {secrets['token']}"}
     if options.username is not None:
-        login = aiohttp.BasicAuth(options.username, secrets.get("password", ""), "utf-8")
-        return {"Authorization": login.encode()}
+        return {
+            "Authorization": aiohttp.encode_basic_auth(
+                options.username, secrets.get("password", ""), "utf-8"
+            )
+        }
     return {}
 
 

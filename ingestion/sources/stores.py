@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from fsspec import AbstractFileSystem
 
-from app.domain.errors import SourceRefused, SourceUnavailable
+from app.domain.errors import OporaError, SourceRefused, SourceUnavailable
 from app.domain.sources import MOST_FILES, Listing, Skipped, SourceFile
 from ingestion.sources.reading import (
     Absent,
@@ -152,7 +152,7 @@ class StoreReader:
         """Turn what the driver raises into Opora's error, without secrets."""
         try:
             yield
-        except (FileNotFoundError, PermissionError):
+        except (FileNotFoundError, PermissionError, OporaError):
             raise
         except self._failures() as error:
             reason = self._redact(str(error)) or type(error).__name__
