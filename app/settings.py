@@ -233,11 +233,6 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = Field(
         None, description="The first admin key, for unattended installs; at least 20 characters."
     )
-    secrets_key: SecretStr | None = Field(
-        None,
-        description="Key that the secrets of sources are sealed with: 32 bytes in URL-safe base64. "
-        "Unset: Opora makes one, in `secrets.key` in the data directory.",
-    )
     http: HttpSettings = HttpSettings()
     database: DatabaseSettings = DatabaseSettings()
     llm: LlmSettings = LlmSettings()

@@ -115,13 +115,6 @@ def build_blobs(settings: Settings) -> BlobStore:
     return FolderBlobStore(settings.data / "blobs")
 
 
-def build_sources(settings: Settings, database: Database) -> Sources:
-    """Sources, their secrets sealed with the configured key or one in the data directory."""
-    key = settings.secrets_key
-    box = SecretBox(settings.data, key.get_secret_value() if key else None)
-    return Sources(database, box)
-
-
 def build_recipes(settings: Settings, database: Database) -> Recipes:
     """Recipes, whose embedders use this machine's device, threads and key."""
 
@@ -182,7 +175,7 @@ def build_services(settings: Settings, url: str) -> Services:
         database=database,
         access=Access(database),
         documents=Documents(database, blobs),
-        sources=build_sources(settings, database),
+        sources=Sources(database, SecretBox(settings.data)),
         blobs=blobs,
         recipes=recipes,
         reindexes=Reindexes(database, generations),

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
-from app.domain.errors import ConfigurationError, SourceRefused
+from app.domain.errors import SourceRefused
 
 _FILE = "secrets.key"
 
@@ -15,13 +15,12 @@ _FILE = "secrets.key"
 class SecretBox:
     """Seals and opens secrets (Fernet: AES-128-CBC with HMAC-SHA-256).
 
-    The key is the given one, or that of a file in the data directory, which only its owner may
-    read and which is made when the first secret is sealed.
+    The key is that of a file in the data directory, which only its owner may read and which is
+    made when the first secret is sealed.
     """
 
-    def __init__(self, data: Path, key: str | None = None) -> None:
+    def __init__(self, data: Path) -> None:
         self._file = data / _FILE
-        self._key = key
 
     def seal(self, secrets: Mapping[str, str]) -> bytes:
         """Return what can be stored of secrets."""
@@ -41,13 +40,10 @@ class SecretBox:
             ) from error
 
     def _box(self, make: bool = False) -> Fernet:
-        key = self._key or self._kept(make)
         try:
-            return Fernet(key)
+            return Fernet(self._kept(make))
         except ValueError as error:
-            raise ConfigurationError(
-                "OPORA_SECRETS_KEY: must be 32 bytes in URL-safe base64"
-            ) from error
+            raise SourceRefused(f"{_FILE!r} in the data directory is damaged") from error
 
     def _kept(self, make: bool) -> str:
         if make and not self._file.exists():
@@ -57,7 +53,7 @@ class SecretBox:
         except OSError as error:
             raise SourceRefused(
                 f"the key of the secrets, {_FILE!r} in the data directory, cannot be read "
-                f"({error.strerror}): share the data directory, or set OPORA_SECRETS_KEY"
+                f"({error.strerror}): bring it back, or set the secrets anew"
             ) from error
 
     def _make(self) -> None:
