@@ -16,6 +16,8 @@ from ingestion.sources.reading import Limits, SourceReader
 from ingestion.sources.sitemap import SitemapReader
 from ingestion.sources.stores import StoreReader
 
+_SHORTEST = 4  # of what is taken out of messages: less would garble them
+
 
 def build_reader(
     kind: SourceKind, url: str, options: SourceOptions, data: Path, limits: Limits
@@ -68,7 +70,7 @@ def _credentials(options: SourceOptions) -> dict[str, str]:
 
 def _redactor(options: SourceOptions) -> Callable[[str], str]:
     """Takes the secrets of a source out of a text."""
-    secrets = [value for value in options.secrets().values() if value]
+    secrets = [value for value in options.secrets().values() if len(value) >= _SHORTEST]
 
     def redact(text: str) -> str:
         for secret in secrets:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 
 from app.domain.errors import RemovalUnconfirmed, UnsupportedMedia
 from app.domain.source_options import Placement
@@ -23,6 +24,7 @@ from ingestion.sources.reading import Absent, Fetched, SourceReader, too_large
 from ingestion.work import Progress, Work
 
 _LONGEST_NAME = 255
+_TELL_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,13 @@ class Reconciliation:
             *plan.changed,
             *plan.unsure,
         ]
+        told_at = monotonic()
         sure = {file.key for file in plan.added} | {file.key for file, _ in plan.changed}
         for number, (file, held) in enumerate(pending):
             work.check()
-            await progress(number, len(pending), "files")
+            if monotonic() - told_at > _TELL_INTERVAL_S:
+                told_at = monotonic()
+                await progress(number, len(pending), "files")
             if file.size_bytes is not None and file.size_bytes > self._most_bytes:
                 self._skipped.append(too_large(file, self._most_bytes))
             elif self._wishes.dry_run and file.key in sure:

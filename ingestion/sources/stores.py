@@ -145,7 +145,7 @@ class StoreReader:
             return Skipped(file.key, "may not be read")
 
     def _path(self, key: str) -> str:
-        return f"{self._root}/{key}" if key else self._root
+        return f"{self._root}/{key}" if key else self._root or "/"
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:

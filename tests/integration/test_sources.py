@@ -7,17 +7,21 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.db.base import now
+from app.db.models import Job
+from app.db.repositories.jobs import OPEN
 from app.domain.documents import DocumentStatus, JobState
 from app.domain.errors import Conflict, InvalidField, NotFound, SourceUnavailable
 from app.domain.source_options import SourceOptions
 from app.domain.sources import Held, SourceKind, SyncReport, make_plan
+from app.services.source_documents import SourceDocuments
 from app.services.sources import SyncRequest
 from ingestion.sources.readers import build_reader
 from ingestion.sources.reading import Limits
@@ -244,6 +248,52 @@ async def test_cancelled_sync_goes_on_the_next_time(sourced: SourceHouse, folder
     assert await sourced.house.finds("зарплата") == set()
     assert happened(await sourced.sync(source)) == {"changed": 4}
     assert len(await sourced.house.finds("зарплата")) == 1
+
+
+async def test_killed_sync_goes_on_and_makes_nothing_twice(
+    sourced: SourceHouse, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = await sourced.add(folder)
+    take, taken = SourceDocuments.take, 0
+
+    async def die_after_two(self: SourceDocuments, *args: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken == 3:
+            raise asyncio.CancelledError
+        return await take(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SourceDocuments, "take", die_after_two)
+        with pytest.raises(asyncio.CancelledError):
+            await sourced.start(source)
+    (job_id,) = [job.job_id for job in await open_jobs(sourced) if job.kind == "sync"]
+    await sourced.house.tasks.run(job_id)
+    assert (await sourced.ended(job_id)).state == JobState.SUCCEEDED
+    assert happened(await sourced.report(job_id)) == {"added": 2, "unchanged": 2}
+    assert set(await sourced.documents(source.source_id)) == set(FILES)
+    assert len(await sourced.house.live_chunk_ids()) == 4
+
+
+async def test_worker_that_lost_its_job_changes_nothing(
+    sourced: SourceHouse, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = await sourced.add(folder)
+    take = SourceDocuments.take
+
+    async def lose_the_job(self: SourceDocuments, *args: Any) -> Any:
+        async with sourced.house.services.database.transaction() as session:
+            await session.execute(text("UPDATE job SET attempts = 2"))
+        return await take(self, *args)
+
+    monkeypatch.setattr(SourceDocuments, "take", lose_the_job)
+    await sourced.start(source)
+    assert await sourced.documents(source.source_id) == {}
+
+
+async def open_jobs(sourced: SourceHouse) -> list[Job]:
+    async with sourced.house.services.database.transaction() as session:
+        return list((await session.scalars(select(Job).where(Job.state.in_(OPEN)))).all())
 
 
 async def test_due_source_is_synced_once(sourced: SourceHouse, folder: Path) -> None:
