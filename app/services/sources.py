@@ -18,6 +18,7 @@ from app.db.repositories import sources as source_rows
 from app.db.repositories.sources import SYNC
 from app.db.session import Database
 from app.domain.access import check_principal
+from app.domain.documents import JobState
 from app.domain.errors import Conflict, InvalidField, SourceRefused
 from app.domain.schedules import check_schedule, next_sync_at
 from app.domain.source_options import Selection, SourceOptions, check_source
@@ -149,7 +150,7 @@ class Sources:
             await session.delete(source)
 
     async def request_sync(self, actor: str, request: SyncRequest) -> Job:
-        """Let a worker sync a source.
+        """Let a worker sync a source; the same sync that no worker has begun yet is not doubled.
 
         Raises:
             NotFound: No such source.
@@ -159,6 +160,8 @@ class Sources:
             await source_rows.get_source(session, request.source_id, lock=True)
             running = await source_rows.open_sync(session, request.source_id)
             if running is not None:
+                if running.state == JobState.QUEUED and running.options == _options(request):
+                    return running
                 raise Conflict(f"job {running.job_id!r} is syncing the source: wait or cancel it")
             return await job_rows.add_job(session, SYNC, actor, options=_options(request))
 

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from app.domain.errors import SourceRefused, SourceUnavailable
@@ -106,7 +106,10 @@ class FolderReader:
             with os.fdopen(handle, "rb") as stream:
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
                     return Skipped(file.key, "no file any more")
-                return receive(stream, file, path.name, target, self._limits)
+                if not _opened(handle, path).is_relative_to(root):
+                    return Skipped(file.key, "a link that leads out of the folder")
+                name = PurePosixPath(file.key).name
+                return receive(stream, file, name, target, self._limits)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return Absent.GONE if root.is_dir() else Skipped(file.key, "the folder went away")
@@ -137,6 +140,14 @@ def _look(entry: "os.DirEntry[str]", root: Path) -> SourceFile | Skipped | Path:
         return Skipped(key, "no plain file")
     mark = f"{seen.st_mtime_ns}-{seen.st_size}"
     return SourceFile(key, path.as_uri(), mark, seen.st_size)
+
+
+def _opened(handle: int, path: Path) -> Path:
+    """What was really opened, should a folder on the way have become a link meanwhile."""
+    try:
+        return Path(f"/proc/self/fd/{handle}").readlink()
+    except FileNotFoundError:  # no Linux
+        return path
 
 
 def refuse_own_data(root: Path, data: Path) -> None:

@@ -23,6 +23,7 @@ from app.services.source_documents import Origin, SourceDocuments, Taken
 from ingestion.sources.reading import Absent, Fetched, SourceReader, too_large
 from ingestion.work import Progress, Work
 
+TEMPORARY = "sync-"
 _LONGEST_NAME = 255
 _TELL_INTERVAL_S = 1.0
 
@@ -84,7 +85,7 @@ class Reconciliation:
             self.report.note(what, [one.key for one in getattr(plan, what)])
         if not self._wishes.dry_run:
             self._confirm(listing, plan.removed)
-        with TemporaryDirectory(prefix="sync-", dir=self._temporary) as folder:
+        with TemporaryDirectory(prefix=TEMPORARY, dir=self._temporary) as folder:
             await self._fetch_all(plan, Path(folder) / "file", work, progress)
         removed = [*plan.removed, *self._gone]
         self.report.skip(self._skipped)

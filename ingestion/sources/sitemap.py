@@ -119,22 +119,26 @@ def _parse(sitemap: URL, raw: bytes) -> tuple[list[URL], list[URL]]:
     """Read the XML without entities, without a DTD and without any other file."""
     if raw.startswith(_GZIP):
         raw = _unzipped(sitemap, raw)
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
-    )
+    found: dict[str, list[URL]] = {"url": [], "sitemap": []}
+    name = ""
     try:
-        root = etree.fromstring(raw, parser)
+        for _, element in etree.iterparse(
+            io.BytesIO(raw),
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+            huge_tree=False,
+        ):
+            name = etree.QName(element).localname
+            if name in found:
+                url = _address(sitemap, element.findtext("{*}loc"))
+                found[name] += [] if url is None else [url]
+                element.clear()
     except etree.XMLSyntaxError as error:
         raise _unreadable(sitemap, str(error)) from error
-    name = etree.QName(root).localname
     if name not in ("urlset", "sitemapindex"):
         raise _unreadable(sitemap, f"its root is <{name}>")
-    found = [
-        url
-        for entry in root.iterchildren("{*}url", "{*}sitemap")
-        if (url := _address(sitemap, entry.findtext("{*}loc"))) is not None
-    ]
-    return ([], found) if name == "sitemapindex" else (found, [])
+    return found["url"], found["sitemap"]
 
 
 def _unzipped(sitemap: URL, raw: bytes) -> bytes:

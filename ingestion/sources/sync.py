@@ -1,6 +1,8 @@
 """The job that syncs a source."""
 
+import shutil
 from pathlib import Path
+from time import time
 
 from app.domain.errors import NotFound
 from app.domain.source_options import Selection
@@ -9,10 +11,12 @@ from app.services.sources import Sources, SyncRequest
 from app.telemetry import get_logger
 from ingestion.sources.readers import build_reader
 from ingestion.sources.reading import Limits
-from ingestion.sources.reconcile import Reconciliation, Wishes
+from ingestion.sources.reconcile import TEMPORARY, Reconciliation, Wishes
 from ingestion.work import Progress, Work
 
 log = get_logger(__name__)
+
+_LEFT_AFTER_S = 24 * 3600
 
 
 class Syncing:
@@ -71,7 +75,13 @@ class Syncing:
 
 
 def temporary_folder(data: Path) -> Path:
-    """Where fetched files lie until they are in the blob store: beside it, so that they move."""
+    """Where fetched files lie until they are in the blob store: beside it, so that they move.
+
+    What killed workers left there goes after a day.
+    """
     folder = data / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{TEMPORARY}*"):
+        if time() - left.stat().st_mtime > _LEFT_AFTER_S:
+            shutil.rmtree(left, ignore_errors=True)
     return folder

@@ -132,7 +132,7 @@ async def test_folder_that_may_not_be_looked_into_keeps_its_documents(
 
 
 async def test_what_is_not_read_is_named_and_looked_at_once(
-    sourced: SourceHouse, folder: Path, tmp_path: Path
+    sourced: SourceHouse, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, {"outside/secret.txt": "Чужая тайна."})
     (folder / "out").symlink_to(tmp_path / "outside")
@@ -145,7 +145,8 @@ async def test_what_is_not_read_is_named_and_looked_at_once(
         file.write("Имя не в UTF-8.".encode())
     write(folder, {"program": b"\x7fELF\2\1\1" + bytes(60), ".git/config": "x"})
     write(folder, {"~$pay.docx": b"lock", "big.txt": b"a" * 300})
-    sourced.house.services.settings.http.__dict__["max_upload_bytes"] = 200
+    settings = sourced.house.services.settings.http
+    monkeypatch.setitem(settings.__dict__, "max_upload_bytes", 200)
     source = await sourced.add(folder)
     report = await sourced.sync(source)
     assert happened(report) == {"added": 5, "skipped": 10}
