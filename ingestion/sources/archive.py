@@ -100,9 +100,9 @@ class ArchiveReader:
         try:
             with self._archive.open(member) as stream:
                 return receive(stream, file, name, target, self._limits)  # type: ignore[arg-type]
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
             return Skipped(file.key, f"damaged: {error}", file.mark)
-        except RuntimeError as error:  # what zipfile says of encryption
+        except RuntimeError as error:  # what zipfile says of encryption and of unknown methods
             return Skipped(file.key, f"cannot be unpacked: {error}", file.mark)
 
 

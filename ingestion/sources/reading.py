@@ -2,13 +2,14 @@
 
 import hashlib
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from app.domain.errors import JobCancelled
+from app.domain.errors import JobCancelled, StorageUnavailable
 from app.domain.sources import Listing, Skipped, SourceFile
 
 _PIECE_BYTES = 1024**2
@@ -57,6 +58,26 @@ class SourceReader(Protocol):
         ...
 
 
+@contextmanager
+def storing() -> Iterator[None]:
+    """Tell a disk of Opora's own that takes no more from a source that cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageUnavailable(f"the temporary files: {error.strerror or error}") from error
+
+
+@contextmanager
+def opened(target: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file to be written; it is whole at the end."""
+    with storing():
+        file = target.open("wb")
+    with file:
+        yield file
+        with storing():
+            file.flush()
+
+
 class TooLarge(Exception):
     """A file has more bytes than an upload may have."""
 
@@ -81,6 +102,7 @@ class Receiver:
 
         Raises:
             TooLarge: That is one too many.
+            StorageUnavailable: It cannot be written.
             JobCancelled: Somebody asked the work to stop.
         """
         if self._cancelled.is_set():
@@ -89,7 +111,8 @@ class Receiver:
         if self.size_bytes > self._most_bytes:
             raise TooLarge
         self._digest.update(piece)
-        self._target.write(piece)
+        with storing():
+            self._target.write(piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +132,7 @@ def receive(
     stream: BinaryIO, file: SourceFile, filename: str, target: Path, limits: Limits
 ) -> Fetched | Skipped:
     """Copy a stream to a file; blocks."""
-    with target.open("wb") as written:
+    with opened(target) as written:
         receiver = Receiver(written, limits.most_bytes, limits.cancelled)
         try:
             while piece := stream.read(_PIECE_BYTES):
@@ -142,6 +165,3 @@ def _has_surrogates(name: str) -> bool:
 def is_hidden(name: str) -> bool:
     """Whether a name in a folder is for machines: hidden, or the lock file of an office program."""
     return name.startswith((".", "~$")) or name in ("Thumbs.db", "desktop.ini", "__MACOSX")
-
-
-Progress = Callable[[int, int, str], Awaitable[None]]

@@ -20,7 +20,7 @@ from app.domain.sources import (
 )
 from app.services.documents import Upload
 from app.services.source_documents import Origin, SourceDocuments, Taken
-from ingestion.sources.reading import Absent, Fetched, SourceReader, too_large
+from ingestion.sources.reading import Absent, Fetched, SourceReader, storing, too_large
 from ingestion.work import Progress, Work
 
 TEMPORARY = "sync-"
@@ -85,8 +85,10 @@ class Reconciliation:
             self.report.note(what, [one.key for one in getattr(plan, what)])
         if not self._wishes.dry_run:
             self._confirm(listing, plan.removed)
-        with TemporaryDirectory(prefix=TEMPORARY, dir=self._temporary) as folder:
-            await self._fetch_all(plan, Path(folder) / "file", work, progress)
+        with storing():
+            folder = TemporaryDirectory(prefix=TEMPORARY, dir=self._temporary)
+        with folder as name:
+            await self._fetch_all(plan, Path(name) / "file", work, progress)
         removed = [*plan.removed, *self._gone]
         self.report.skip(self._skipped)
         self.report.note("removed", [one.key for one in removed])

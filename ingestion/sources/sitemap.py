@@ -18,6 +18,7 @@ from ingestion.sources.reading import (
     Outcome,
     Receiver,
     TooLarge,
+    opened,
     too_large,
 )
 
@@ -86,7 +87,7 @@ class SitemapReader:
     ) -> Fetched | Skipped:
         mark = _mark(response)
         listed = SourceFile(file.key, file.uri, mark)
-        with target.open("wb") as written:
+        with opened(target) as written:
             receiver = Receiver(written, self._limits.most_bytes, self._limits.cancelled)
             try:
                 async for piece in response.body.iter_chunked(_PIECE_BYTES):

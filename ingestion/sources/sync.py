@@ -1,6 +1,7 @@
 """The job that syncs a source."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from time import time
 
@@ -10,7 +11,7 @@ from app.services.source_documents import Origin, SourceDocuments
 from app.services.sources import Sources, SyncRequest
 from app.telemetry import get_logger
 from ingestion.sources.readers import build_reader
-from ingestion.sources.reading import Limits
+from ingestion.sources.reading import Limits, storing
 from ingestion.sources.reconcile import TEMPORARY, Reconciliation, Wishes
 from ingestion.work import Progress, Work
 
@@ -80,8 +81,10 @@ def temporary_folder(data: Path) -> Path:
     What killed workers left there goes after a day.
     """
     folder = data / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
+    with storing():
+        folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f"{TEMPORARY}*"):
-        if time() - left.stat().st_mtime > _LEFT_AFTER_S:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # its worker lives and was just ready
+            if time() - left.stat().st_mtime > _LEFT_AFTER_S:
+                shutil.rmtree(left, ignore_errors=True)
     return folder

@@ -1,16 +1,22 @@
 """ZIP archives as folders: each member is a document of its own."""
 
+import asyncio
 import io
 import struct
+import threading
 import zipfile
 import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from app.domain.documents import DocumentStatus, JobState
-from app.domain.errors import Conflict
+from app.domain.errors import Conflict, DocumentRejected
+from app.domain.sources import Skipped
 from ingestion.sources import archive
+from ingestion.sources.reading import Fetched, Limits
 from tests.integration.house import ADMIN, House, member
 from tests.integration.source_house import SourceHouse, happened, write
 
@@ -198,6 +204,36 @@ async def test_hostile_archive_ends_with_a_reason(
     assert view.status == DocumentStatus.FAILED
     assert reason in str(view.version.reason)
     assert await sourced.documents(container_id) == {}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), min_size=1, max_size=5),
+    st.integers(0, 300),
+)
+def test_damaged_archive_is_read_as_far_as_it_goes(
+    tmp_path: Path, method: int, changes: list[tuple[int, int]], cut: int
+) -> None:
+    raw = bytearray(zipped({"a.txt": "hello " * 20, "б.txt": "привет"}, method))
+    for place, byte in changes:
+        raw[place % len(raw)] = byte
+    path = tmp_path / "damaged.zip"
+    path.write_bytes(raw[cut:] if cut < 5 else raw)
+    reader = archive.ArchiveReader(path, "damaged.zip", Limits(10_000, threading.Event()))
+
+    async def read() -> None:
+        try:
+            listing = await reader.list_files()
+        except DocumentRejected as error:
+            assert error.message
+            return
+        for file in listing.files:
+            outcome = await reader.fetch(file, None, tmp_path / "member")
+            assert isinstance(outcome, Fetched | Skipped)
+        await reader.close()
+
+    asyncio.run(read())
 
 
 async def test_empty_archive_is_empty(sourced: SourceHouse) -> None:

@@ -1,8 +1,10 @@
 """Folders and stores as sources: what they hold is what Opora holds, and nothing is lost."""
 
 import asyncio
+import errno
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -274,6 +276,23 @@ async def test_killed_sync_goes_on_and_makes_nothing_twice(
     assert happened(await sourced.report(job_id)) == {"added": 2, "unchanged": 2}
     assert set(await sourced.documents(source.source_id)) == set(FILES)
     assert len(await sourced.house.live_chunk_ids()) == 4
+
+
+async def test_full_disk_lets_the_sync_wait(
+    sourced: SourceHouse, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = await sourced.add(folder)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkdtemp", full)
+        job = await sourced.house.job(await sourced.start(source))
+        assert (job.state, job.error_code) == (JobState.QUEUED, "storage_unavailable")
+        assert "No space left" in str(job.error_message)
+    assert (await sourced.ended(job.job_id)).state == JobState.SUCCEEDED
+    assert len(await sourced.documents(source.source_id)) == 4
 
 
 async def test_worker_that_lost_its_job_changes_nothing(
