@@ -78,7 +78,8 @@ class SourceDocuments:
             file: As it is listed, with the mark under which it was fetched.
             upload: Its bytes.
             held: Its document, if it has one.
-            placement: Where a new document goes; no readers: those of the collection.
+            placement: Where a new document goes, unless it lies in a ZIP archive; no readers:
+                those of the collection.
 
         Raises:
             UnsupportedMedia: Opora does not read what the bytes are.
@@ -160,6 +161,11 @@ class SourceDocuments:
         upload: Upload,
         placement: Placement,
     ) -> Document:
+        archive = await source_rows.lock_archive(session, origin.source_id)
+        if archive is not None and archive.deleted_at is not None:
+            raise JobCancelled("the archive was deleted")
+        if archive is not None:  # its readers may have changed since the job began
+            placement = Placement(archive.collection, tuple(archive.readers))
         home = await document_rows.get_collection(session, placement.collection)
         document = Document(
             document_id=new_id("doc"),

@@ -99,9 +99,15 @@ class Sources:
             source_id: Of the source.
             changes: Fields of a SourceDraft. `options` are taken over as a whole, but a secret
                 that they do not name stays.
+
+        Raises:
+            InvalidField, NotFound, Conflict: As `add`; Conflict too while it is being synced,
+                unless only its name or schedule is changed.
         """
         async with self._database.transaction() as session:
             source = await source_rows.get_source(session, source_id, lock=True)
+            if changes.keys() - {"name", "schedule"}:
+                await _refuse_while_syncing(session, source_id)
             before = self._draft_of(source)
             if "options" in changes:
                 kept = {
@@ -162,7 +168,7 @@ class Sources:
             if running is not None:
                 if running.state == JobState.QUEUED and running.options == _options(request):
                     return running
-                raise Conflict(f"job {running.job_id!r} is syncing the source: wait or cancel it")
+                await _refuse_while_syncing(session, request.source_id)
             return await job_rows.add_job(session, SYNC, actor, options=_options(request))
 
     async def sync_due(self) -> int:
@@ -222,6 +228,13 @@ class Sources:
             source.readers,
             source.schedule,
         )
+
+
+async def _refuse_while_syncing(session: AsyncSession, source_id: str) -> None:
+    """A sync that runs goes by what it began with: it would give new files the old readers."""
+    running = await source_rows.open_sync(session, source_id)
+    if running is not None:
+        raise Conflict(f"job {running.job_id!r} is syncing the source: wait or cancel it")
 
 
 def _refuse_to_carry_secrets(before: SourceDraft, after: SourceDraft) -> None:

@@ -7,6 +7,7 @@ import threading
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from app.domain.documents import DocumentStatus, JobState
 from app.domain.errors import Conflict, DocumentRejected
 from app.domain.sources import Skipped
+from app.services.source_documents import SourceDocuments
 from ingestion.sources import archive
 from ingestion.sources.reading import Fetched, Limits
 from tests.integration.house import ADMIN, House, member
@@ -68,6 +70,24 @@ async def test_members_are_documents_and_the_archive_their_sum(sourced: SourceHo
     assert await sourced.house.search("зарплата", scope=member("olga")) != ()
     with pytest.raises(Conflict, match=container_id):
         await sourced.house.replace(document.document_id, "Иначе.")
+
+
+async def test_readers_that_change_while_it_is_unpacked_are_those_of_all_members(
+    sourced: SourceHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = SourceDocuments.take
+
+    async def take_late(self: SourceDocuments, *args: Any) -> Any:
+        if args[1].key == "hr/pay.md":
+            change = sourced.house.services.documents.change
+            await change(ADMIN, args[0].source_id, readers=["user:olga"])
+        return await take(self, *args)
+
+    monkeypatch.setattr(SourceDocuments, "take", take_late)
+    container_id = await unpack(sourced, zipped(MEMBERS))
+    members = await sourced.documents(container_id)
+    assert set(members) == set(MEMBERS)
+    assert {tuple(row[0].readers) for row in members.values()} == {("user:olga",)}
 
 
 async def test_new_version_is_followed_and_deletion_takes_all(sourced: SourceHouse) -> None:

@@ -246,6 +246,9 @@ async def test_cancelled_sync_goes_on_the_next_time(sourced: SourceHouse, folder
     job_id = await sourced.start(source)
     with pytest.raises(Conflict, match=job_id):
         await sourced.start(source)
+    with pytest.raises(Conflict, match=job_id):
+        change = {"readers": ["user:olga"]}
+        await sourced.house.services.sources.change("admin", source.source_id, change)
     await sourced.house.services.documents.cancel_job(ADMIN, job_id)
     assert (await sourced.ended(job_id)).state == JobState.CANCELLED
     assert await sourced.house.finds("зарплата") == set()

@@ -152,6 +152,11 @@ async def list_held(session: AsyncSession, source_id: str) -> list[Held]:
     ]
 
 
+async def lock_archive(session: AsyncSession, source_id: str) -> Document | None:
+    """The document of a ZIP archive, whose readers stay until the transaction's end."""
+    return await session.get(Document, source_id, with_for_update={"read": True})
+
+
 async def newest_sha256(session: AsyncSession, document_id: str) -> str | None:
     """The SHA-256 of a document's newest version, in hex."""
     query = select(DocumentVersion.sha256).where(DocumentVersion.document_id == document_id)
