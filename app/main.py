@@ -22,6 +22,7 @@ from app.api.routes import (
     jobs,
     openai,
     operations,
+    sources,
 )
 from app.domain.errors import OperatorError, Unavailable
 from app.telemetry import get_logger
@@ -88,7 +89,17 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     errors.install(app)
-    for module in (documents, jobs, answers, openai, admin, generations, glossary, operations):
+    for module in (
+        documents,
+        sources,
+        jobs,
+        answers,
+        openai,
+        admin,
+        generations,
+        glossary,
+        operations,
+    ):
         app.include_router(module.router)
     app.include_router(web.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

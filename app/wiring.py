@@ -29,6 +29,8 @@ from app.services.recipes import Recipes
 from app.services.reindexing import Reindexes
 from app.services.retrieval import Retrieval
 from app.services.rewriting import Rewriter
+from app.services.secrets import SecretBox
+from app.services.sources import Sources
 from app.settings import EmbedderSettings, Settings
 
 DEFAULT_ASSISTANT = "opora"
@@ -42,6 +44,7 @@ class Services:
     database: Database
     access: Access
     documents: Documents
+    sources: Sources
     blobs: BlobStore
     recipes: Recipes
     reindexes: Reindexes
@@ -172,6 +175,7 @@ def build_services(settings: Settings, url: str) -> Services:
         database=database,
         access=Access(database),
         documents=Documents(database, blobs),
+        sources=Sources(database, SecretBox(settings.data)),
         blobs=blobs,
         recipes=recipes,
         reindexes=Reindexes(database, generations),

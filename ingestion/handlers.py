@@ -3,11 +3,15 @@
 from app.db.repositories import index as index_rows
 from app.db.repositories import jobs as job_rows
 from app.db.repositories.jobs import COMPACT, DROP, REINDEX, WORKER
+from app.db.repositories.sources import SYNC
 from app.db.session import Database
 from app.services.documents import INGEST
+from app.services.source_documents import SourceDocuments
 from app.wiring import Services
 from ingestion.pipeline import Pipeline
 from ingestion.reindexing import Reindexing
+from ingestion.sources.sync import Syncing
+from ingestion.sources.unpacking import Unpacking
 from ingestion.tasks import Tasks
 from ingestion.work import Progress, Work
 
@@ -15,11 +19,18 @@ from ingestion.work import Progress, Work
 def build_tasks(services: Services) -> Tasks:
     """The tasks of a worker process over wired use cases."""
     database, recipes, generations = services.database, services.recipes, services.generations
-    settings = services.settings.ingestion
+    settings, data = services.settings.ingestion, services.settings.data
     pipeline = Pipeline(database, services.blobs, recipes, settings)
     reindexing = Reindexing(database, recipes, generations, services.retrieval, settings.held_out)
+    documents = SourceDocuments(database, services.documents)
+    most_bytes = services.settings.http.max_upload_bytes
+    unpacking = Unpacking(database, services.blobs, documents, data, most_bytes)
+    syncing = Syncing(services.sources, documents, data, most_bytes)
 
     async def ingest(work: Work, progress: Progress) -> None:
+        if await unpacking.is_archive(work):
+            await unpacking.run(work, progress)
+            return
         await pipeline.run(work, progress)
         await _compact_if_due(database, settings.compact_after)
 
@@ -29,6 +40,7 @@ def build_tasks(services: Services) -> Tasks:
 
     handlers = {
         INGEST: ingest,
+        SYNC: syncing.run,
         COMPACT: compact,
         REINDEX: reindexing.run,
         DROP: reindexing.drop,

@@ -20,6 +20,7 @@ from app.domain.errors import (
     JobCancelled,
     OporaError,
     ParserDied,
+    SourceUnavailable,
     Unavailable,
     WorkerLost,
 )
@@ -30,6 +31,7 @@ log = get_logger(__name__)
 
 _MOST_DEATHS = 2  # of the parser's process over one file
 _MOST_FAILURES = 40  # of what Opora leans on: about three hours of waiting
+_MOST_SOURCE_FAILURES = 2  # a source is synced again by its schedule
 _LONGEST_WAIT_S = 300
 _MOST_LOST = 10  # workers that went away over one job
 _WATCH_INTERVAL_S = 0.5
@@ -88,7 +90,8 @@ class Tasks:
                 return
             job.deaths += isinstance(error, ParserDied)
             job.failures += isinstance(error, Unavailable)
-            passes = isinstance(error, Unavailable) and job.failures < _MOST_FAILURES
+            most = _MOST_SOURCE_FAILURES if isinstance(error, SourceUnavailable) else _MOST_FAILURES
+            passes = isinstance(error, Unavailable) and job.failures < most
             view = await document_rows.get_version(session, work.document_id, work.version)
             version = view.version if view is not None else None
             if passes or (isinstance(error, ParserDied) and job.deaths < _MOST_DEATHS):

@@ -11,6 +11,7 @@ from app.db.repositories import jobs as job_rows
 from app.db.repositories.jobs import FILES, LONG, TASK, queue_app
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
+from app.services.sources import Sources
 from app.settings import IngestionSettings
 from app.telemetry import get_logger
 from ingestion.tasks import Tasks
@@ -20,9 +21,12 @@ log = get_logger(__name__)
 _NICENESS = 10
 _LONG_JOBS = 3  # so that a re-index of hours holds up no sync
 _TEND_INTERVAL_S = 1.0
+_DUE_INTERVAL_S = 5.0
 
 
-async def run_worker(database: Database, tasks: Tasks, settings: IngestionSettings) -> None:
+async def run_worker(
+    database: Database, tasks: Tasks, sources: Sources, settings: IngestionSettings
+) -> None:
     """Work until the process is asked to stop (SIGINT or SIGTERM)."""
     os.nice(_NICENESS)  # questions come before indexing
     app = queue_app(database.url)
@@ -38,6 +42,7 @@ async def run_worker(database: Database, tasks: Tasks, settings: IngestionSettin
                 group.create_task(_work(app, FILES, settings.concurrency, settings.stalled_after_s))
                 group.create_task(_work(app, LONG, _LONG_JOBS, settings.stalled_after_s))
                 group.create_task(_tend(app, database, settings.stalled_after_s))
+                group.create_task(_sync_when_due(sources))
         except asyncio.CancelledError:
             log.info("worker.stopped")
 
@@ -77,6 +82,16 @@ async def _tend(app: procrastinate.App, database: Database, stalled_after_s: flo
             log.warning("worker.waits", reason=str(error))
         beat += 1
         await asyncio.sleep(_TEND_INTERVAL_S)
+
+
+async def _sync_when_due(sources: Sources) -> None:
+    """Follow the schedules of the sources for ever."""
+    while True:
+        try:
+            await sources.sync_due()
+        except DatabaseUnavailable as error:
+            log.warning("worker.waits", reason=str(error))
+        await asyncio.sleep(_DUE_INTERVAL_S)
 
 
 async def _bring_back(app: procrastinate.App, database: Database, stalled_after_s: float) -> None:

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli import evaluate, glossary, jobs
+from app.cli import evaluate, glossary, jobs, sources
 from app.domain.access import Scope
 from app.domain.errors import ConfigurationError, OporaError
 from app.settings import Settings, load_settings
@@ -30,6 +30,7 @@ cli.add_typer(keys, name="keys")
 cli.add_typer(glossary.commands, name="glossary")
 cli.add_typer(evaluate.commands, name="evaluate")
 cli.add_typer(jobs.commands, name="jobs")
+cli.add_typer(sources.commands, name="sources")
 cli.add_typer(jobs.generations, name="generations")
 cli.command()(jobs.reindex)
 
@@ -99,7 +100,8 @@ def worker(follow_parent: FollowParent = False) -> None:
     async def run() -> None:
         services = build_services(settings, url)
         try:
-            await run_worker(services.database, build_tasks(services), settings.ingestion)
+            tasks = build_tasks(services)
+            await run_worker(services.database, tasks, services.sources, settings.ingestion)
         finally:
             await services.close()
 

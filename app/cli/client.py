@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from app.domain.errors import ConfigurationError, OporaError, Unavailable
@@ -47,6 +48,17 @@ class Client:
         payload = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         return _json(self._send(method, path, payload, headers))
+
+    def pages(self, path: str) -> list[Any]:
+        """All items of a list route."""
+        found: list[Any] = []
+        cursor = ""
+        while True:
+            page = self.call("GET", f"{path}?limit=200{cursor}")
+            found += page["items"]
+            if page["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={quote(page['next_cursor'])}"
 
     def put(self, path: str, body: bytes, kind: str) -> Any:
         """Call a route with a body of some media type and return the JSON answer."""

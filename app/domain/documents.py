@@ -56,6 +56,10 @@ TERMINAL = frozenset(DocumentStatus) - {
 }
 
 
+CONTAINER = "container"
+"""The flag of a document whose text lies in its members alone: a ZIP archive."""
+
+
 class BlockKind(StrEnum):
     """The structure that a parser found."""
 

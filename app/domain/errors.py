@@ -21,7 +21,8 @@ OporaError
 │   ├── ModelServerTimeout    504
 │   ├── EmbedderUnavailable
 │   ├── RerankerUnavailable
-│   └── StorageUnavailable
+│   ├── StorageUnavailable
+│   └── SourceUnavailable
 ├── DocumentRejected          a terminal state of a document, with its reason
 │   ├── EmptyDocument
 │   ├── UnreadableDocument
@@ -35,7 +36,9 @@ OporaError
     ├── FingerprintMismatch
     ├── DamagedGeneration
     ├── WorseIndex
-    └── EvaluationRefused
+    ├── EvaluationRefused
+    ├── SourceRefused
+    └── RemovalUnconfirmed
 
 Each class has a stable `code` (docs/reference.md lists them all); statuses are chosen in
 `app/api/errors.py` alone. A message says what to do next.
@@ -192,6 +195,12 @@ class RerankerUnavailable(Unavailable):
     code = "reranker_unavailable"
 
 
+class SourceUnavailable(Unavailable):
+    """A source cannot be reached or not be listed to its end; nothing of it was deleted."""
+
+    code = "source_unavailable"
+
+
 class DocumentRejected(OporaError):
     """A file ends in a terminal state without text; the message is its reason."""
 
@@ -280,3 +289,15 @@ class EvaluationRefused(OperatorError):
     """A dataset or a baseline is not what `opora evaluate` can measure with."""
 
     code = "evaluation_refused"
+
+
+class SourceRefused(OperatorError):
+    """A source cannot be read as it is set up, or leads where no admin allowed it to."""
+
+    code = "source_refused"
+
+
+class RemovalUnconfirmed(OperatorError):
+    """A source lists nothing where files were before; a sync with `force` takes that for true."""
+
+    code = "removal_unconfirmed"

@@ -13,6 +13,7 @@ from app.db.repositories import access as access_rows
 from app.db.repositories import documents as document_rows
 from app.db.repositories import index as index_rows
 from app.db.repositories import jobs as job_rows
+from app.db.repositories import sources as source_rows
 from app.db.repositories.documents import DocumentView
 from app.db.session import Database
 from app.domain.access import AccessScope, check_principal
@@ -75,7 +76,7 @@ class Documents:
             Conflict: The batch was cancelled.
         """
         wanted = [check_principal(reader) for reader in readers]
-        media_type = await self._store(upload)
+        media_type = await self.store(upload)
         async with self._database.transaction() as session:
             home = await document_rows.get_collection(session, collection)
             if batch is not None:
@@ -94,23 +95,24 @@ class Documents:
             )
             session.add(document)
             await session.flush()
-            return await self._new_version(session, scope, document, upload, media_type, 1, batch)
+            return await self.new_version(session, scope, document, upload, media_type, 1, batch)
 
     async def replace(
         self, scope: AccessScope, document_id: str, upload: Upload, title: str | None = None
     ) -> Accepted:
         """Accept a new version of a document; the old one stays live until the new one is."""
-        media_type = await self._store(upload)
+        media_type = await self.store(upload)
         async with self._database.transaction() as session:
             view = await document_rows.get_document(session, scope, document_id, lock=True)
+            document = view.document
+            _refuse_if_from_source(document, "replaced")
             if view.version.sha256 == upload.sha256:
                 return await self._duplicate(session, scope, view)
-            document = view.document
             document.latest_version += 1
             document.updated_at = now()
             if title is not None:
                 document.title, document.title_is_given = title, True
-            return await self._new_version(
+            return await self.new_version(
                 session, scope, document, upload, media_type, document.latest_version
             )
 
@@ -128,6 +130,8 @@ class Documents:
             document = view.document
             if title is not None:
                 document.title, document.title_is_given = title, True
+            if readers is not None or collection is not None:
+                _refuse_if_from_source(document, "given other readers or another collection")
             if readers is not None:
                 if not readers:
                     raise InvalidField("readers", "name at least one reader, or delete it")
@@ -137,6 +141,11 @@ class Documents:
                 document.collection = collection
             document.updated_at = now()
             await index_rows.append_log(session, "set", document_id)
+            if view.version.media_type == MediaType.ZIP:
+                await session.flush()
+                await source_rows.place(
+                    session, [document_id], document.collection, document.readers
+                )
             await access_rows.record(
                 session,
                 scope.user_id,
@@ -148,12 +157,13 @@ class Documents:
         return view
 
     async def delete(self, scope: AccessScope, document_id: str) -> None:
-        """Delete a document: once this returns it is in no answer any more."""
+        """Delete a document: once this returns it is in no answer any more.
+
+        With a ZIP archive all that it holds is deleted. One from a source does not come again.
+        """
         async with self._database.transaction() as session:
-            view = await document_rows.get_document(session, scope, document_id, lock=True)
-            view.document.deleted_at = now()
-            view.document.live_version = None
-            await index_rows.append_log(session, "remove", document_id)
+            await document_rows.get_document(session, scope, document_id, lock=True)
+            await source_rows.remove(session, [document_id], forget=False)
             await access_rows.record(session, scope.user_id, "document.deleted", document_id)
 
     async def cancel_job(self, scope: AccessScope, job_id: str) -> Job:
@@ -187,14 +197,20 @@ class Documents:
                         "the file is in quarantine, because its parser died twice; "
                         "only an admin may release it"
                     )
-                return await self._requeue(session, scope, view)
+                return await self.requeue(session, scope, view)
             if job.kind == job_rows.BATCH:
                 raise Conflict("a batch only sums up its files: retry those that failed")
             return await job_rows.add_job(
                 session, job.kind, scope.user_id, options=dict(job.options)
             )
 
-    async def _store(self, upload: Upload) -> MediaType:
+    async def store(self, upload: Upload) -> MediaType:
+        """Say what a file is and move it into the blob store.
+
+        Raises:
+            UnsupportedMedia: Opora does not read what the bytes are.
+            StorageUnavailable: It cannot be written.
+        """
         media_type = await asyncio.to_thread(sniff, upload.path, upload.filename)
         await asyncio.to_thread(self._blobs.put, upload.sha256, upload.path)
         return media_type
@@ -208,7 +224,7 @@ class Documents:
     ) -> Accepted:
         job = await job_rows.latest_job_of(session, same.document.document_id)
         if same.status in _RETRIED_BY_UPLOAD or job is None:
-            job = await self._requeue(session, scope, same, batch)
+            job = await self.requeue(session, scope, same, batch)
         return Accepted(
             document_id=same.document.document_id,
             version=same.version.version,
@@ -217,13 +233,14 @@ class Documents:
             duplicate=True,
         )
 
-    async def _requeue(
+    async def requeue(
         self,
         session: AsyncSession,
         scope: AccessScope,
         view: DocumentView,
         batch: str | None = None,
     ) -> Job:
+        """Let the worker read a document's newest version again."""
         view.version.status, view.version.reason = DocumentStatus.RECEIVED, None
         view.version.finished_at = None
         return await job_rows.add_job(
@@ -235,7 +252,7 @@ class Documents:
             parent_id=batch,
         )
 
-    async def _new_version(
+    async def new_version(
         self,
         session: AsyncSession,
         scope: AccessScope,
@@ -245,6 +262,13 @@ class Documents:
         number: int,
         batch: str | None = None,
     ) -> Accepted:
+        """Write down a stored file as a document's version, with the job that reads it.
+
+        What a ZIP archive held is deleted when it becomes something else.
+        """
+        if number > 1 and media_type is not MediaType.ZIP:
+            members = await source_rows.keys_of(session, document.document_id)
+            await source_rows.remove(session, [member for member, _ in members], forget=True)
         session.add(
             DocumentVersion(
                 document_id=document.document_id,
@@ -270,4 +294,12 @@ class Documents:
             job_id=job.job_id,
             status=DocumentStatus.RECEIVED,
             duplicate=False,
+        )
+
+
+def _refuse_if_from_source(document: Document, what: str) -> None:
+    if document.source_id is not None:
+        raise Conflict(
+            f"document {document.document_id!r} comes from {document.source_id!r} and is not "
+            f"{what} by itself: change it there"
         )

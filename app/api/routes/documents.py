@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from app.api import schemas
 from app.api.dependencies import Admin, Cursor, Ingester, Limit, Reader, Wired
 from app.db.repositories import documents as document_rows
+from app.db.repositories import sources as source_rows
 from app.domain.access import check_principal
 from app.domain.documents import DocumentStatus
 from app.domain.errors import Conflict, InvalidField, NotFound, StorageUnavailable
@@ -217,6 +218,8 @@ async def delete_collection(services: Wired, _: Admin, name: str) -> Response:
             raise Conflict(f"the collection {name!r} stays")
         if not await document_rows.collection_is_empty(session, name):
             raise Conflict(f"the collection {name!r} still holds documents")
+        if await source_rows.uses_collection(session, name):
+            raise Conflict(f"a source still puts documents into the collection {name!r}")
         await document_rows.drop_collection(session, name)
     return Response(status_code=204)
 

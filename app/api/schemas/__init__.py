@@ -32,6 +32,14 @@ from app.api.schemas.documents import (
 )
 from app.api.schemas.generations import GenerationView, NewReindex
 from app.api.schemas.glossary import GlossaryEntry, GlossaryReplaced, GlossaryView
+from app.api.schemas.sources import (
+    NewSource,
+    SkippedFile,
+    SourceChange,
+    SourceView,
+    SyncOrder,
+    SyncReport,
+)
 
 __all__ = [
     "Accepted",
@@ -59,12 +67,18 @@ __all__ = [
     "NewCollection",
     "NewKey",
     "NewReindex",
+    "NewSource",
     "Page",
     "Passage",
     "Progress",
     "ResponseFormat",
     "SearchRequest",
     "SearchResponse",
+    "SkippedFile",
+    "SourceChange",
+    "SourceView",
+    "SyncOrder",
+    "SyncReport",
     "Turn",
     "Usage",
 ]

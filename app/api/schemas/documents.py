@@ -36,6 +36,7 @@ class Document(BaseModel):
     collection: str
     title: str
     source_uri: str | None
+    source_id: str | None
     filename: str
     media_type: str
     size_bytes: int
@@ -61,6 +62,7 @@ class Document(BaseModel):
             collection=document.collection,
             title=document.title,
             source_uri=document.source_uri,
+            source_id=document.source_id,
             filename=version.filename,
             media_type=version.media_type,
             size_bytes=version.size_bytes,

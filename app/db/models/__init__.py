@@ -19,6 +19,7 @@ from app.db.models.documents import (
 from app.db.models.glossary import GlossaryRow
 from app.db.models.index import Generation, IndexLog, Recipe
 from app.db.models.jobs import Job
+from app.db.models.sources import SkippedFile, Source, SourceSync
 
 __all__ = [
     "AnswerCitation",
@@ -41,4 +42,7 @@ __all__ = [
     "ParsedText",
     "PrincipalRow",
     "Recipe",
+    "SkippedFile",
+    "Source",
+    "SourceSync",
 ]

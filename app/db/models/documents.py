@@ -2,7 +2,15 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Identity, Index, LargeBinary, SmallInteger
+from sqlalchemy import (
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, now
@@ -20,12 +28,24 @@ class Collection(Base):
 
 
 class Document(Base):
-    """A document through all its versions; `live_version` is the one that search sees."""
+    """A document through all its versions; `live_version` is the one that search sees.
+
+    `source_id` is the source, or the document of the ZIP archive, that it came from; `source_key`
+    its name there, `source_mark` what changes with its content there. One that a person deleted
+    keeps them, so that it does not come again.
+    """
 
     __tablename__ = "document"
     __table_args__ = (
         Index("ix_document_readers", "readers", postgresql_using="gin"),
         Index("ix_document_collection_document_id", "collection", "document_id"),
+        Index(
+            "uq_document_source_id_source_key",
+            "source_id",
+            "source_key",
+            unique=True,
+            postgresql_where=text("source_id IS NOT NULL"),
+        ),
     )
 
     document_id: Mapped[str] = mapped_column(primary_key=True)
@@ -33,6 +53,9 @@ class Document(Base):
     title: Mapped[str]
     title_is_given: Mapped[bool] = mapped_column(default=False)
     source_uri: Mapped[str | None]
+    source_id: Mapped[str | None]
+    source_key: Mapped[str | None]
+    source_mark: Mapped[str | None]
     readers: Mapped[list[str]]
     latest_version: Mapped[int] = mapped_column(default=1)
     live_version: Mapped[int | None]

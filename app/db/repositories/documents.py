@@ -114,9 +114,15 @@ async def lock_content(session: AsyncSession, collection: str, sha256: str) -> N
 async def find_same_bytes(
     session: AsyncSession, scope: AccessScope, collection: str, sha256: str
 ) -> DocumentView | None:
-    """Find a readable document of the collection whose newest version has these bytes."""
+    """Find a readable upload in the collection whose newest version has these bytes.
+
+    A document of a source does not count: it would go with its file there.
+    """
     query = _views().where(
-        readable(scope), Document.collection == collection, DocumentVersion.sha256 == sha256
+        readable(scope),
+        Document.collection == collection,
+        DocumentVersion.sha256 == sha256,
+        Document.source_id.is_(None),
     )
     return _view((await session.execute(query.limit(1))).first())
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import now
@@ -22,10 +22,23 @@ async def lock_log(session: AsyncSession) -> None:
 
 async def append_log(session: AsyncSession, kind: str, document_id: str) -> None:
     """Append to the index log; its lock is held until the commit, so numbers follow commits."""
+    await append_logs(session, kind, [document_id])
+
+
+async def append_logs(session: AsyncSession, kind: str, document_ids: Sequence[str]) -> None:
+    """Append a row for each document, as `append_log` does."""
+    if not document_ids:
+        return
     await lock_log(session)
-    number = select(func.coalesce(func.max(IndexLog.number), 0) + 1).scalar_subquery()
     await session.execute(
-        insert(IndexLog).values(number=number, kind=kind, document_id=document_id, created_at=now())
+        text(
+            """
+            INSERT INTO index_log (number, kind, document_id, created_at)
+            SELECT (SELECT coalesce(max(number), 0) FROM index_log) + u.position, :kind, u.id, :at
+            FROM unnest(CAST(:ids AS text[])) WITH ORDINALITY AS u(id, position)
+            """
+        ),
+        {"kind": kind, "ids": list(document_ids), "at": now()},
     )
     await session.execute(text(f"NOTIFY {CHANNEL}"))
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import new_id, now
 from app.db.models import Document, DocumentVersion, Job
+from app.db.repositories.containers import end_containers
 from app.db.repositories.documents import readable
 from app.domain.access import AccessScope
 from app.domain.documents import TERMINAL, DocumentStatus, JobState
@@ -181,10 +182,12 @@ async def has_children(session: AsyncSession, job_id: str) -> bool:
 
 
 async def cancel(session: AsyncSession, job: Job) -> None:
-    """Cancel an open job and its children: queued ones at once; running ones are asked to end."""
+    """Cancel an open job and all below it: queued ones at once; running ones are asked to end."""
     job.cancel_requested = True
     await session.flush()
-    family = update(Job).where((Job.job_id == job.job_id) | (Job.parent_id == job.job_id))
+    below = select(Job.job_id).where(Job.job_id == job.job_id).cte("below", recursive=True)
+    children = select(Job.job_id).join(below, Job.parent_id == below.c.job_id)
+    family = update(Job).where(Job.job_id.in_(select(below.union(children).c.job_id)))
     ended = await session.execute(
         family.where(Job.state == JobState.QUEUED)
         .values(state=JobState.CANCELLED, finished_at=now())
@@ -242,6 +245,7 @@ async def sum_up(session: AsyncSession) -> int:
     states = {row[0]: row[1] for row in counted}
     ended = [job_id for job_id, state in states.items() if state not in OPEN]
     if ended:
+        await end_containers(session, ended)
         await session.execute(
             update(Job).where(Job.job_id.in_(ended)).values(waiting=False, finished_at=now())
         )

@@ -1,0 +1,1 @@
+"""Documents that come by themselves: folders, stores, sites and archives."""
