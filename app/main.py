@@ -30,6 +30,8 @@ from app.wiring import Services
 
 log = get_logger(__name__)
 
+ROUTES = (documents, sources, jobs, answers, openai, admin, generations, glossary, operations)
+
 _WARM_INTERVAL_S = 2
 _STATIC = Path(web.__file__).with_name("static")
 
@@ -89,17 +91,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     errors.install(app)
-    for module in (
-        documents,
-        sources,
-        jobs,
-        answers,
-        openai,
-        admin,
-        generations,
-        glossary,
-        operations,
-    ):
+    for module in ROUTES:
         app.include_router(module.router)
     app.include_router(web.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

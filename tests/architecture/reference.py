@@ -6,8 +6,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from app import telemetry
 from app.api import errors as api_errors
-from app.api.routes import admin, answers, documents, glossary, jobs, openai, operations, sources
 from app.domain import errors
+from app.main import ROUTES
 from app.settings import setting_names
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -33,7 +33,7 @@ def configuration() -> str:
 def reference() -> str:
     """Every route, error code and metric."""
     lines = ["# Reference", "", "## Routes", "", "| call | what |", "| --- | --- |"]
-    for module in (documents, sources, jobs, answers, openai, admin, glossary, operations):
+    for module in ROUTES:
         for route in module.router.routes:
             methods = ", ".join(sorted(getattr(route, "methods", ())))
             summary = (getattr(route, "endpoint").__doc__ or "").strip().splitlines()[0]  # noqa: B009
