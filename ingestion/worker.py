@@ -18,7 +18,7 @@ from ingestion.tasks import Tasks
 
 log = get_logger(__name__)
 
-_NICENESS = 10
+_NICENESS = 19
 _LONG_JOBS = 3  # so that a re-index of hours holds up no sync
 _TEND_INTERVAL_S = 1.0
 _DUE_INTERVAL_S = 5.0

@@ -1,9 +1,12 @@
 """Uploading files and folders and waiting for their end."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from app.cli.client import CallFailed, Client
 from app.cli.progress import jobs_progress, watch
 from app.domain.errors import InvalidField
 
+_UPLOADS = 4  # side by side
 _LOOK_INTERVAL_S = 0.3
 _OPEN = ("received", "parsing", "embedding")
 _STATUSES = {"document_empty": "empty", "parser_died": "quarantined", "worker_lost": "quarantined"}
@@ -43,16 +47,19 @@ def ingest(
     """
     files = list(_files(paths))
     batch = client.call("POST", "/v1/jobs", {"files": len(files)}) if len(files) > 1 else None
-    results = []
-    with jobs_progress(console) as progress:
+    batch_id = batch["job_id"] if batch else None
+    with jobs_progress(console) as progress, ThreadPoolExecutor(_UPLOADS) as uploads:
         sending = progress.add_task("uploading", total=len(files), note="")
-        for path in files:
-            results.append(_upload(client, path, collection, batch and batch["job_id"]))
+        stopped = threading.Event()
+
+        def upload(path: Path) -> Ingested:
+            result = _upload(client, path, collection, batch_id, stopped)
             progress.advance(sending)
-            if batch and results[-1].status == "refused" and _is_cancelled(client, batch):
-                break
-        if batch:
-            _end_batch(client, batch["job_id"], results, progress)
+            return result
+
+        results = list(uploads.map(upload, files))
+        if batch_id:
+            _end_batch(client, batch_id, results, progress)
     for result in results:
         _follow(client, result)
     return results
@@ -64,21 +71,24 @@ def summary(results: Sequence[Ingested]) -> dict[str, object]:
     return {"counts": dict(counts), "files": [asdict(result) for result in results]}
 
 
-def _upload(client: Client, path: Path, collection: str, batch: str | None) -> Ingested:
+def _upload(
+    client: Client, path: Path, collection: str, batch: str | None, stopped: threading.Event
+) -> Ingested:
+    """Upload a file, unless the batch was cancelled meanwhile."""
+    if stopped.is_set():
+        return Ingested(str(path), "cancelled", reason="the batch was cancelled")
     fields = {"collection": collection, "source_uri": path.absolute().as_uri()}
     if batch:
         fields["batch"] = batch
     try:
         accepted = client.upload(path, fields)
     except CallFailed as error:
+        if batch and error.status == HTTPStatus.CONFLICT:
+            stopped.set()
         return Ingested(str(path), "refused", reason=error.message)
     except OSError as error:
         return Ingested(str(path), "refused", reason=error.strerror or str(error))
     return Ingested(str(path), accepted["status"], accepted["document_id"], accepted["duplicate"])
-
-
-def _is_cancelled(client: Client, batch: Any) -> bool:
-    return bool(client.call("GET", f"/v1/jobs/{batch['job_id']}")["state"] == "cancelled")
 
 
 def _end_batch(client: Client, batch: str, results: Sequence[Ingested], progress: Any) -> None:
