@@ -59,7 +59,10 @@ class Bench:
         return {name: cpu_s(pid) for name, pid in pids.items()}
 
     def audit(self, what: str) -> None:
-        """Compare index, SQL and files, and print what is there."""
+        """Compare index, SQL and files once nothing is open, and print what is there."""
+        for state in ("queued", "running"):
+            while self.client.call("GET", f"/v1/jobs?state={state}&limit=1")["items"]:
+                time.sleep(_LOOK_INTERVAL_S)
         found = asyncio.run(audit(self.url, self.folder / "data"))
         self.console.print(
             f"{what}: documents {dict(found.statuses)}, jobs {dict(found.jobs)}, "
@@ -262,8 +265,6 @@ def _cancel_midway(bench: Bench, count: int) -> None:
         output, _ = process.communicate()
     counts = json.loads(output)["counts"]
     bench.console.print(f"cancelled midway: ended after {took:.1f} s, the caller is told {counts}")
-    while bench.client.call("GET", "/v1/jobs?state=running&limit=1")["items"]:
-        time.sleep(_LOOK_INTERVAL_S)
     bench.audit("after the cancel")
 
 
