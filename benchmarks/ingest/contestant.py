@@ -16,6 +16,7 @@ from time import process_time
 
 import numpy as np
 
+from app.domain.text import index_keys
 from benchmarks.ingest.opora import build, opened_store, put, search
 from benchmarks.ingest.texts import documents_of, questions_of
 from benchmarks.retrieval.corpus import Text
@@ -57,6 +58,7 @@ def opora(model: str, documents: list[Text], questions: list[str]) -> Outcome:
     async def run() -> Outcome:
         async with opened_store(model) as store:
             store.embedder.embed_passages(_WARM)
+            index_keys(f"{_WARM[0]} Слово, чтобы согреться.")
             database, marks = store.database_cpu_s(), [process_time()]
             vectors = store.embedder.embed_passages(_all_chunks(documents))
             marks.append(process_time())
