@@ -1,4 +1,4 @@
-"""Ingests 10,000 small files as one batch, then again, edits one, and cancels a batch midway.
+"""Syncs a folder of 10,000 small files, then again, edits one, and cancels a batch midway.
 
 `python -m benchmarks.many_files` starts an Opora of its own: PostgreSQL with fsync, one app, one
 worker, and the embedder `hash`, so that the CPU goes to ingestion. It drives the command line and
@@ -13,13 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from pydantic import SecretStr
 from rich.console import Console
@@ -58,14 +58,18 @@ class Bench:
         pids["PostgreSQL"] = postmaster(self.folder / "database")
         return {name: cpu_s(pid) for name, pid in pids.items()}
 
-    def audit(self, what: str) -> None:
-        """Compare index, SQL and files, and print what is there."""
+    def audit(self, what: str) -> Counter[str]:
+        """Compare index, SQL and files once nothing is open, and print what is there."""
+        for state in ("queued", "running"):
+            while self.client.call("GET", f"/v1/jobs?state={state}&limit=1")["items"]:
+                time.sleep(_LOOK_INTERVAL_S)
         found = asyncio.run(audit(self.url, self.folder / "data"))
         self.console.print(
             f"{what}: documents {dict(found.statuses)}, jobs {dict(found.jobs)}, "
             f"{found.chunks} live chunks; faults: {found.faults or 'none'}"
         )
         self.faults += [f"{what}: {name}" for name in found.faults]
+        return found.statuses
 
 
 def main() -> None:
@@ -74,9 +78,11 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000)
     arguments = parser.parse_args()
     with _started(Console(soft_wrap=True)) as bench:
-        first = _ingest_all(bench, arguments.files)
-        _ingest_again(bench, first)
-        _edit_one(bench)
+        folder = _write_files(bench.folder / "first", arguments.files)
+        source_id = _add_source(bench, folder)
+        first = _sync_all(bench, source_id, arguments.files)
+        _sync_again(bench, source_id, first)
+        _edit_one(bench, source_id, folder)
         _cancel_midway(bench, arguments.files // 5)
     sys.exit(1 if bench.faults else 0)
 
@@ -160,90 +166,99 @@ def _wait_batch(client: Client, before: str | None) -> str:
         time.sleep(_LOOK_INTERVAL_S)
 
 
-def _ingest_all(bench: Bench, count: int) -> dict[str, float]:
-    """Ingest all files and judge the progress; return the CPU seconds by process."""
-    folder = _write_files(bench.folder / "first", count)
+def _sync(bench: Bench, source_id: str) -> Any:
+    """Ask for a sync; return its job."""
+    return bench.client.call("POST", f"/v1/sources/{source_id}/sync")
+
+
+def _add_source(bench: Bench, folder: Path) -> str:
+    body = {"name": folder.name, "kind": "folder", "url": str(folder)}
+    source_id: str = bench.client.call("POST", "/v1/sources", body)["source_id"]
+    return source_id
+
+
+def _sync_all(bench: Bench, source_id: str, count: int) -> float:
+    """Sync all files for the first time and judge the progress; return the CPU seconds."""
     before, started = bench.cpu(), time.monotonic()
-    with _ingesting(bench, folder) as process:
-        job_id = _wait_batch(bench.client, None)
-        promised, promised_at, last = None, 0.0, 0
-        while process.poll() is None:
-            job = bench.client.call("GET", f"/v1/jobs/{job_id}")
-            done = job["progress"]["done"]
-            if done < last:
-                bench.faults.append(f"progress went back from {last} to {done}")
-            last = done
-            if promised is None and job["eta_s"] is not None and done >= count / 10:
-                promised, promised_at = job["eta_s"], time.monotonic()
-            time.sleep(_LOOK_INTERVAL_S)
-        ended = time.monotonic()
-        output, error = process.communicate()
+    job = _sync(bench, source_id)
+    promised, promised_at, last = None, 0.0, 0
+    while job["state"] in ("queued", "running"):
+        time.sleep(_LOOK_INTERVAL_S)
+        job = bench.client.call("GET", f"/v1/jobs/{job['job_id']}")
+        done = job["progress"]["done"]
+        if job["progress"]["unit"] != "files":
+            continue
+        if done < last:
+            bench.faults.append(f"progress went back from {last} to {done}")
+        last = done
+        if promised is None and job["eta_s"] is not None and done >= count / 10:
+            promised, promised_at = job["eta_s"], time.monotonic()
+    ended = time.monotonic()
     spent = {name: seconds - before[name] for name, seconds in bench.cpu().items()}
-    counts = json.loads(output)["counts"] if output else error
     say = bench.console.print
-    say(f"{count} files: {ended - started:.0f} s, {counts}")
+    say(f"{count} files: {ended - started:.0f} s, {job['state']}, {job['progress']}")
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent.items())
     say(f"CPU seconds: {parts}; {sum(spent.values()) / count * 1000:.1f} ms a file")
     if promised is None:
         bench.faults.append("no promise of time left after the first tenth")
     else:
-        really = ended - promised_at
-        say(f"after a tenth: {promised:.0f} s promised, {really:.0f} s needed")
-    if counts != {"live": count}:
-        bench.faults.append(f"counts {counts}")
-    bench.audit("after the first")
-    return spent
+        say(f"after a tenth: {promised:.0f} s promised, {ended - promised_at:.0f} s needed")
+    live = bench.audit("after the first")["live"]
+    if live != count:
+        bench.faults.append(f"{live} of {count} files are live")
+    return sum(spent.values())
 
 
-def _ingest_again(bench: Bench, first: dict[str, float]) -> None:
-    """Ingest the same files again."""
-    before, started = bench.cpu(), time.monotonic()
-    with _ingesting(bench, bench.folder / "first") as process:
-        output, _ = process.communicate()
-    spent = {name: seconds - before[name] for name, seconds in bench.cpu().items()}
-    files = json.loads(output)["files"]
-    duplicates = sum(file["duplicate"] for file in files)
+def _sync_again(bench: Bench, source_id: str, first: float) -> None:
+    """Sync the unchanged files again."""
+    before = bench.cpu()
+    job, took = _synced(bench, source_id)
+    spent = sum(seconds - before[name] for name, seconds in bench.cpu().items())
     bench.console.print(
-        f"the same again by upload: {duplicates} duplicates, {time.monotonic() - started:.0f} s, "
-        f"{sum(spent.values()) / sum(first.values()):.1%} of the CPU of the first"
+        f"the unchanged files again: {job['state']} after {took:.1f} s, {spent:.2f} CPU-s, "
+        f"{spent / first:.2%} of the first"
     )
     bench.audit("after the second")
 
 
-def _edit_one(bench: Bench) -> None:
-    """Replace one file, and look when its new words are found."""
-    listed = bench.client.call("GET", f"/v1/documents?limit=1&q={quote('first-77')}")["items"]
-    word = "переименование"
+def _synced(bench: Bench, source_id: str) -> tuple[Any, float]:
+    """Sync to the end; return the job and the seconds that it took."""
+    started = time.monotonic()
+    job = _ended(bench, _sync(bench, source_id)["job_id"])
+    return job, time.monotonic() - started
+
+
+def _ended(bench: Bench, job_id: str) -> Any:
+    """Wait for the end of a job, and return it."""
+    while True:
+        job = bench.client.call("GET", f"/v1/jobs/{job_id}")
+        if job["state"] not in ("queued", "running"):
+            return job
+        time.sleep(_LOOK_INTERVAL_S)
+
+
+def _edit_one(bench: Bench, source_id: str, folder: Path) -> None:
+    """Change one file three times, and look how long after its job's start it is found."""
     times = []
     for turn in range(3):
-        path = bench.folder / "edited.txt"
-        path.write_text(f"Файл {word} {turn} правлен.")
-        job = _replace(bench, listed[0]["document_id"], path)
-        while not _found(bench.client, f"{word} {turn}", listed[0]["document_id"], turn):
+        word = f"правка{'абв'[turn]}"
+        (folder / "0" / f"{folder.name}-7.txt").write_text(f"Файл {word} правлен.")
+        job_id = _sync(bench, source_id)["job_id"]
+        while not (found := _found(bench.client, word)):
             time.sleep(0.02)
         found_at = datetime.now(UTC)
-        started_at = bench.client.call("GET", f"/v1/jobs/{job}")["started_at"]
-        times.append((found_at - datetime.fromisoformat(started_at)).total_seconds())
+        jobs = bench.client.call("GET", "/v1/jobs?limit=20")["items"]
+        job = next(job for job in jobs if job["document_id"] in found)
+        times.append((found_at - datetime.fromisoformat(job["started_at"])).total_seconds())
+        _ended(bench, job_id)
     parts = ", ".join(f"{seconds:.2f}" for seconds in times)
     bench.console.print(f"an edited file is found {parts} s after its job starts")
 
 
-def _replace(bench: Bench, document_id: str, path: Path) -> str:
-    boundary = "opora-benchmark-boundary"
-    body = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{path.name}"\r\n'
-        f"\r\n{path.read_text()}\r\n--{boundary}--\r\n"
-    )
-    kind = f"multipart/form-data; boundary={boundary}"
-    accepted = bench.client.put(f"/v1/documents/{document_id}", body.encode(), kind)
-    job_id: str = accepted["job_id"]
-    return job_id
-
-
-def _found(client: Client, query: str, document_id: str, turn: int) -> bool:
+def _found(client: Client, query: str) -> set[str]:
+    """The documents that hold a word."""
     body = {"query": query, "mode": "lexical", "limit": 10}
-    passages = client.call("POST", "/v1/search", body)["passages"]
-    return any(p["document_id"] == document_id and p["version"] == turn + 2 for p in passages)
+    return {p["document_id"] for p in client.call("POST", "/v1/search", body)["passages"]}
 
 
 def _cancel_midway(bench: Bench, count: int) -> None:
@@ -262,8 +277,6 @@ def _cancel_midway(bench: Bench, count: int) -> None:
         output, _ = process.communicate()
     counts = json.loads(output)["counts"]
     bench.console.print(f"cancelled midway: ended after {took:.1f} s, the caller is told {counts}")
-    while bench.client.call("GET", "/v1/jobs?state=running&limit=1")["items"]:
-        time.sleep(_LOOK_INTERVAL_S)
     bench.audit("after the cancel")
 
 

@@ -20,6 +20,7 @@ from benchmarks.retrieval.environment import REPOSITORY, model_folder, peers_pyt
 from benchmarks.retrieval.processes import ONE_THREAD
 
 PEERS = {"langchain": "LangChain", "llamaindex": "LlamaIndex", "txtai": "txtai"}
+NAMES = {"exact": "torch float32", "opora": "Opora", **PEERS}
 
 
 def main() -> int:
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared" / "data")
     parser.add_argument("--chunks", type=int, default=1000)
     parser.add_argument("--stored", type=int, default=20_000, help="chunks of the storing alone")
+    parser.add_argument("--rounds", type=int, default=2, help="each counts by its best")
     options = parser.parse_args()
     missing = [name for name in (*CORPORA, *QUESTIONS) if not (options.data / name).is_dir()]
     if missing:
@@ -37,19 +39,27 @@ def main() -> int:
     report.print_machine(REPOSITORY)
     report.print_versions(python)
     print(f"bfloat16: {'yes' if has_bfloat16() else 'no'}\n")
-    truth = contest(python, "exact", options.data, options.chunks)
+    found: dict[str, Any] = {}
+    for _ in range(options.rounds):  # in turns; a busy machine only adds to the CPU time
+        for name in NAMES:
+            outcome = contest(python, name, options.data, options.chunks)
+            if name not in found or _cpu_s(outcome) < _cpu_s(found[name]):
+                found[name] = outcome
     print(f"{'':14}{'chunks per CPU-s':>18}{'top 10 shared':>16}   CPU seconds")
-    rates = {}
-    for name in ("exact", "opora", *PEERS):
-        found = truth if name == "exact" else contest(python, name, options.data, options.chunks)
-        rates[name] = options.chunks / sum(found["cpu_s"].values())
-        shared = overlap(found["best"], truth["best"])
-        print(f"{PEERS.get(name, name):14}{rates[name]:18.1f}{shared:16.4f}   {parts(found)}")
+    rates = {name: options.chunks / _cpu_s(found[name]) for name in NAMES}
+    for name, label in NAMES.items():
+        shared = overlap(found[name]["best"], found["exact"]["best"])
+        print(f"{label:14}{rates[name]:18.1f}{shared:16.4f}   {parts(found[name])}")
     best = max(PEERS, key=lambda name: rates[name])
     print(f"\nOpora: {rates['opora'] / rates[best]:.2f} times the best of them, {PEERS[best]}")
-    found = contest(python, "store", options.data, options.stored)
-    rate = options.stored / sum(found["cpu_s"].values())
-    print(f"storing alone, {options.stored} chunks: {rate:.0f} per CPU-second   {parts(found)}")
+    print("storing alone, durably:")
+    for name, chunks in (("store-long", options.stored), ("store", options.stored // 10)):
+        found = contest(python, name, options.data, chunks)
+        documents = found["documents"]
+        rate = chunks / sum(found["cpu_s"].values())
+        print(
+            f"{chunks} chunks of {documents} documents: {rate:.0f} per CPU-second, {parts(found)}"
+        )
     return 0
 
 
@@ -62,6 +72,10 @@ def contest(python: Path, name: str, data: Path, chunks: int) -> Any:
         command, env=own | ONE_THREAD, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True, text=True
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _cpu_s(outcome: Any) -> float:
+    return float(sum(outcome["cpu_s"].values()))
 
 
 def overlap(found: list[list[int]], wanted: list[list[int]]) -> float:

@@ -16,6 +16,7 @@ from time import process_time
 
 import numpy as np
 
+from app.domain.text import index_keys
 from benchmarks.ingest.opora import build, opened_store, put, search
 from benchmarks.ingest.texts import documents_of, questions_of
 from benchmarks.retrieval.corpus import Text
@@ -23,14 +24,16 @@ from benchmarks.retrieval.corpus import Text
 _BEST = 10
 _WARM = ["A sentence to warm up with."] * 4
 _STORED_DIMENSION = 384
+_LONG_CHUNKS = 500
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """CPU seconds by part, and int (questions, 10) places, or none."""
+    """CPU seconds by part; int (questions, 10) places, or none; how many documents were stored."""
 
     cpu_s: dict[str, float]
     best: list[list[int]]
+    documents: int = 0
 
 
 Contestant = Callable[[str, list[Text], list[str]], Outcome]
@@ -55,6 +58,7 @@ def opora(model: str, documents: list[Text], questions: list[str]) -> Outcome:
     async def run() -> Outcome:
         async with opened_store(model) as store:
             store.embedder.embed_passages(_WARM)
+            index_keys(f"{_WARM[0]} Слово, чтобы согреться.")
             database, marks = store.database_cpu_s(), [process_time()]
             vectors = store.embedder.embed_passages(_all_chunks(documents))
             marks.append(process_time())
@@ -71,20 +75,27 @@ def opora(model: str, documents: list[Text], questions: list[str]) -> Outcome:
 
 
 def store(_model: str, documents: list[Text], _questions: list[str]) -> Outcome:
-    """Opora without its embedder: random vectors, published durably."""
+    """Opora without its embedder: random vectors, published durably, document by document."""
 
     async def run() -> Outcome:
         async with opened_store("hash") as opened:
-            count = sum(len(text.chunks) for text in documents)
+            count = len(_all_chunks(documents))
             random = np.random.default_rng(6)
             vectors = random.normal(size=(count, _STORED_DIMENSION)).astype(np.float32)
             database, started = opened.database_cpu_s(), process_time()
             await put(opened, documents, vectors)
             parts = {"publish": process_time() - started}
             parts["PostgreSQL"] = opened.database_cpu_s() - database
-            return Outcome(parts, [])
+            return Outcome(parts, [], len(documents))
 
     return asyncio.run(run())
+
+
+def store_long(model: str, documents: list[Text], questions: list[str]) -> Outcome:
+    """The same chunks in long documents."""
+    chunks = _all_chunks(documents)
+    parts = [tuple(chunks[n : n + _LONG_CHUNKS]) for n in range(0, len(chunks), _LONG_CHUNKS)]
+    return store(model, [Text(part[0][:40], part) for part in parts], questions)
 
 
 def langchain(model: str, documents: list[Text], questions: list[str]) -> Outcome:
@@ -142,6 +153,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "exact": exact,
     "opora": opora,
     "store": store,
+    "store-long": store_long,
     "langchain": langchain,
     "llamaindex": llamaindex,
     "txtai": txtai,
