@@ -191,14 +191,22 @@ async def lock_own_job(session: AsyncSession, work: Work) -> None:
         raise JobCancelled("the job was cancelled")
 
 
+class Overtaken(Exception):
+    """Chunks that a cut wanted to keep are gone: another version was published meanwhile."""
+
+
 async def store(session: AsyncSession, cut: Cut, version: int) -> None:
-    """Make the cut a version's chunks, and the only ones that the recipe has of the document."""
+    """Make the cut a version's chunks, and the only ones that the recipe has of the document.
+
+    Raises:
+        Overtaken: The document has to be cut again; the transaction must be rolled back.
+    """
     places = [place for place, chunk_id in enumerate(cut.chunk_ids) if chunk_id is not None]
     connection = await _driver(session)
     ids = [cut.chunk_ids[place] for place in places]
     if places:
         drafts = [cut.drafts[place] for place in places]
-        await connection.execute(
+        moved = await connection.execute(
             _MOVE,
             (
                 version,
@@ -210,10 +218,13 @@ async def store(session: AsyncSession, cut: Cut, version: int) -> None:
                 [_gap(cut, place) for place in places],
             ),
         )
+        if moved.rowcount != len(ids):
+            raise Overtaken
     new = [place for place, chunk_id in enumerate(cut.chunk_ids) if chunk_id is None]
     ids += await _insert(session, cut, version, new, cut.vectors)
     await connection.execute(
-        "DELETE FROM chunk WHERE document_id = %s AND recipe_id = %s AND chunk_id <> ALL(%s)",
+        "DELETE FROM chunk WHERE document_id = %s AND recipe_id = %s "
+        "AND chunk_id NOT IN (SELECT unnest(%s::bigint[]))",
         (cut.document_id, cut.recipe.recipe_id, ids),
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 
 from sqlalchemy import delete, insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,7 +29,7 @@ from app.domain.validity import SUPERSEDED, is_superseded
 from app.services.recipes import Recipes
 from app.settings import IngestionSettings
 from app.telemetry import get_logger, stage
-from ingestion.indexing import Cut, Indexer, lock_own_job, store
+from ingestion.indexing import Cut, Indexer, Overtaken, lock_own_job, store
 from ingestion.parsers.sandbox import parse_in_sandbox
 from ingestion.work import Progress, Work
 
@@ -78,7 +79,7 @@ class Pipeline:
             cut = await self._indexer.cut(
                 work, work.document_id, title, parsed, recipe, embedder, progress
             )
-            with stage("publish"):
+            with stage("publish"), suppress(Overtaken):
                 if await self._publish(work, title, cut):
                     log.info("document.live", version=work.version)
                     return

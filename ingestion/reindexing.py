@@ -1,6 +1,7 @@
 """Another embedder or chunk size, prepared beside the one that serves, and the way back."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from app.services.generations import Generations
 from app.services.recipes import Recipes
 from app.services.retrieval import Retrieval
 from app.telemetry import get_logger
-from ingestion.indexing import Indexer, lock_own_job, store
+from ingestion.indexing import Indexer, Overtaken, lock_own_job, store
 from ingestion.work import Progress, Work
 
 log = get_logger(__name__)
@@ -171,7 +172,8 @@ class Reindexing:
                     break
                 for after, version in stale:
                     work.check()
-                    await self._move(work, recipe, embedder, after, version)
+                    with suppress(Overtaken):  # it is stale still, and comes again
+                        await self._move(work, recipe, embedder, after, version)
                     done += 1
                     if done % 10 == 0 or done == total:
                         await progress(done, max(done, total), "documents")

@@ -93,9 +93,7 @@ def _upload(
 
 def _end_batch(client: Client, batch: str, results: Sequence[Ingested], progress: Any) -> None:
     """Wait for the end of a batch, and take over how its files ended."""
-    if not _children(client, batch, limit=1):
-        client.call("POST", f"/v1/jobs/{batch}/cancel")  # every file was refused or there already
-        return
+    client.call("POST", f"/v1/jobs/{batch}/close")
     watch(client, batch, progress, "reading")
     ends = {job["document_id"]: job for job in _children(client, batch)}
     for result in results:
@@ -108,14 +106,13 @@ def _end_batch(client: Client, batch: str, results: Sequence[Ingested], progress
         result.reason = error.get("message")
 
 
-def _children(client: Client, batch: str, limit: int = 200) -> list[Any]:
-    """Children of a batch: all of them, or the newest if only one is wanted."""
+def _children(client: Client, batch: str) -> list[Any]:
     found: list[Any] = []
     cursor = ""
     while True:
-        page = client.call("GET", f"/v1/jobs?parent={batch}&limit={limit}{cursor}")
+        page = client.call("GET", f"/v1/jobs?parent={batch}&limit=200{cursor}")
         found += page["items"]
-        if page["next_cursor"] is None or limit == 1:
+        if page["next_cursor"] is None:
             return found
         cursor = f"&cursor={page['next_cursor']}"
 

@@ -56,6 +56,7 @@ class Database:
             max_overflow=0,
             pool_timeout=10,
             connect_args=connect,
+            hide_parameters=True,
         )
         event.listen(self._engine.sync_engine, "checkout", _refuse_dead)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)

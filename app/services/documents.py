@@ -80,7 +80,7 @@ class Documents:
         async with self._database.transaction() as session:
             home = await document_rows.get_collection(session, collection)
             if batch is not None:
-                await job_rows.get_job(session, scope, batch)
+                await job_rows.get_batch(session, scope, batch)
             await document_rows.lock_content(session, collection, upload.sha256)
             same = await document_rows.find_same_bytes(session, scope, collection, upload.sha256)
             if same is not None:
@@ -140,12 +140,12 @@ class Documents:
                 await document_rows.get_collection(session, collection)
                 document.collection = collection
             document.updated_at = now()
-            await index_rows.append_log(session, "set", document_id)
+            await session.flush()
             if view.version.media_type == MediaType.ZIP:
-                await session.flush()
                 await source_rows.place(
                     session, [document_id], document.collection, document.readers
                 )
+            await index_rows.append_log(session, "set", document_id)
             await access_rows.record(
                 session,
                 scope.user_id,
@@ -198,10 +198,9 @@ class Documents:
                         "only an admin may release it"
                     )
                 return await self.requeue(session, scope, view)
-            if job.kind == job_rows.BATCH:
-                raise Conflict("a batch only sums up its files: retry those that failed")
-            return await job_rows.add_job(
-                session, job.kind, scope.user_id, options=dict(job.options)
+            raise Conflict(
+                f"a job of the kind {job.kind!r} is not retried: ask for another one, or for a "
+                "batch retry the files that failed"
             )
 
     async def store(self, upload: Upload) -> MediaType:
@@ -241,8 +240,9 @@ class Documents:
         batch: str | None = None,
     ) -> Job:
         """Let the worker read a document's newest version again."""
-        view.version.status, view.version.reason = DocumentStatus.RECEIVED, None
-        view.version.finished_at = None
+        if view.document.live_version != view.version.version:
+            view.version.status, view.version.reason = DocumentStatus.RECEIVED, None
+            view.version.finished_at = None
         return await job_rows.add_job(
             session,
             INGEST,

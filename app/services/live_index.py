@@ -26,18 +26,21 @@ class LiveIndex:
         self._recipes = recipes
         self._generations = generations
         self._current: SearchIndex | None = None
+        self._is_behind = False
         self._loading: asyncio.Task[None] | None = None
         self._reason = "the index is still loading; try again in a moment"
 
     @property
     def state(self) -> str:
-        """The generation that answers, or why there is none."""
-        return self._current.generation_id if self._current else self._reason
+        """The generation that answers, or what is wrong with it."""
+        if self._current is None or self._is_behind:
+            return self._reason
+        return self._current.generation_id
 
     @property
     def is_loaded(self) -> bool:
-        """Whether there is an index to search."""
-        return self._current is not None
+        """Whether there is an index to search, of the recipe that serves or did a moment ago."""
+        return self._current is not None and not self._is_behind
 
     @property
     def current(self) -> SearchIndex:
@@ -98,5 +101,10 @@ class LiveIndex:
         """Load beside the index that answers, which is followed meanwhile."""
         try:
             await self.load()
-        except (OperatorError, DatabaseUnavailable) as error:
+        except DatabaseUnavailable as error:
             log.warning("index.not_loaded", reason=error.message)
+        except OperatorError as error:
+            self._is_behind = True  # what is published now is not seen here
+            log.warning("index.not_loaded", reason=error.message)
+        else:
+            self._is_behind = False

@@ -55,12 +55,16 @@ class Reindexes:
             return await index_rows.list_generations(session)
 
     async def activate(self, scope: AccessScope, generation_id: str) -> Job:
-        """Let a generation's recipe serve, once it has what came since: also the way back."""
+        """Let a generation's recipe serve, once it has what came since: also the way back.
+
+        It was judged when it was made, and now a person has chosen it.
+        """
         async with self._database.transaction() as session:
             _, recipe = await self._get(session, generation_id)
             if recipe.state == recipe_rows.SERVING:
                 raise Conflict(f"generation {generation_id!r} serves already")
-            return await self._add_job(session, scope, {"recipe_id": recipe.recipe_id})
+            options: dict[str, object] = {"recipe_id": recipe.recipe_id, "force": True}
+            return await self._add_job(session, scope, options)
 
     async def delete(self, scope: AccessScope, generation_id: str) -> None:
         """Delete a generation that does not serve; a job deletes its chunks and vectors."""

@@ -188,6 +188,9 @@ class SourceDocuments:
             raise JobCancelled("another worker took this job over")
         if job.cancel_requested:
             raise JobCancelled("the job was cancelled")
+        archive = await session.get(Document, origin.source_id, with_for_update={"read": True})
+        if archive is not None and archive.latest_version != job.version:
+            raise JobCancelled(f"version {archive.latest_version} has taken its place")
 
 
 def _scope(origin: Origin) -> AccessScope:

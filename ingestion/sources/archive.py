@@ -1,13 +1,14 @@
 """A ZIP archive as a folder: its members are listed and read one by one, as streams."""
 
 import asyncio
+import errno
 import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from app.domain.errors import DocumentTooComplex, UnreadableDocument
+from app.domain.errors import DocumentTooComplex, StorageUnavailable, UnreadableDocument
 from app.domain.sources import Listing, Skipped, SourceFile
 from ingestion.sources.reading import (
     Absent,
@@ -67,11 +68,12 @@ class ArchiveReader:
             self._archive.close()
 
     def _list(self) -> Listing:
-        with self._path.open("rb") as file:
-            _check_directory(file)
         try:
+            with self._path.open("rb") as file:
+                _check_directory(file)
             self._archive = zipfile.ZipFile(self._path, metadata_encoding=_OLD_NAMES)
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+            _raise_if_storage(error)
             raise UnreadableDocument(f"the ZIP archive is damaged: {error}") from error
         members = [one for one in self._archive.infolist() if not one.is_dir()]
         _check_sizes(members, self._path.stat().st_size)
@@ -101,9 +103,16 @@ class ArchiveReader:
             with self._archive.open(member) as stream:
                 return receive(stream, file, name, target, self._limits)  # type: ignore[arg-type]
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
+            _raise_if_storage(error)
             return Skipped(file.key, f"damaged: {error}", file.mark)
         except RuntimeError as error:  # what zipfile says of encryption and of unknown methods
             return Skipped(file.key, f"cannot be unpacked: {error}", file.mark)
+
+
+def _raise_if_storage(error: Exception) -> None:
+    """Raise StorageUnavailable where not the archive is at fault but where it lies."""
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        raise StorageUnavailable(f"the store of files: {error.strerror}") from error
 
 
 def _check_directory(file: BinaryIO) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from app.domain.errors import RemovalUnconfirmed, UnsupportedMedia
+from app.domain.errors import BadInput, RemovalUnconfirmed, UnsupportedMedia
 from app.domain.source_options import Placement
 from app.domain.sources import (
     Held,
@@ -75,6 +75,8 @@ class Reconciliation:
         """
         listing = await self._reader.list_files()
         held, not_read = await self._documents.known(self._origin.source_id)
+        if self._wishes.force:
+            not_read = []
         listing = replace(
             listing, files=tuple(f for f in listing.files if self._wishes.takes(f.key))
         )
@@ -136,6 +138,9 @@ class Reconciliation:
                 self._skipped.append(outcome)
             case Absent.SAME if isinstance(before, Skipped):
                 self._skipped.append(before)
+            case Absent.SAME if held is not None and held.cancelled and not self._wishes.dry_run:
+                await self._documents.read_again(self._origin, held)
+                self.report.note("changed", [file.key])
             case Absent.SAME:
                 self.report.note("unchanged", [file.key])
             case Absent.GONE if held is not None:
@@ -153,6 +158,8 @@ class Reconciliation:
             taken = await self._judge(file, upload, held)
         except UnsupportedMedia as error:
             taken = Skipped(file.key, error.message, file.mark)
+        except BadInput as error:  # of this file alone; the next sync tries it again
+            taken = Skipped(file.key, error.message)
         finally:
             fetched.path.unlink(missing_ok=True)
         if isinstance(taken, Skipped):

@@ -60,8 +60,9 @@ def upgrade() -> None:
     )
     op.add_column("chunk", sa.Column("recipe_id", sa.SmallInteger(), nullable=True))
     op.execute(
-        "UPDATE chunk SET recipe_id = (SELECT max(embedding_model_id) FROM embedding e "
-        "WHERE e.chunk_id = chunk.chunk_id)"
+        "UPDATE chunk SET recipe_id = (SELECT e.embedding_model_id FROM embedding e "
+        "JOIN recipe r ON r.recipe_id = e.embedding_model_id WHERE e.chunk_id = chunk.chunk_id "
+        "ORDER BY r.state = 'serving' DESC, r.recipe_id DESC LIMIT 1)"
     )
     op.execute("DELETE FROM chunk WHERE recipe_id IS NULL")
     op.execute(
@@ -74,6 +75,15 @@ def upgrade() -> None:
     op.drop_index("ix_chunk_document_id_version_ordinal", "chunk")
     op.create_index(
         "ix_chunk_document_id_recipe_id", "chunk", ["document_id", "recipe_id", "version"]
+    )
+    op.create_index("ix_chunk_recipe_id_chunk_id", "chunk", ["recipe_id", "chunk_id"])
+    op.create_foreign_key(
+        "fk_chunk_document_id",
+        "chunk",
+        "document",
+        ["document_id"],
+        ["document_id"],
+        ondelete="CASCADE",
     )
     op.drop_constraint("pk_embedding", "embedding")
     op.drop_column("embedding", "embedding_model_id")
@@ -143,6 +153,8 @@ def downgrade() -> None:
         ["embedding_model_id"],
     )
     op.drop_constraint("fk_chunk_recipe_id", "chunk")
+    op.drop_constraint("fk_chunk_document_id", "chunk")
+    op.drop_index("ix_chunk_recipe_id_chunk_id", "chunk")
     op.drop_index("ix_chunk_document_id_recipe_id", "chunk")
     op.drop_column("chunk", "recipe_id")
     op.alter_column("chunk", "version", nullable=False)

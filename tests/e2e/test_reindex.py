@@ -164,7 +164,7 @@ async def test_a_folder_is_a_batch_that_names_what_failed(house: House, tmp_path
     code, listed = await house.opora("jobs", "--state", "failed")
     batch = next(job for job in listed["items"] if job["kind"] == "batch")
     assert batch["error"]["message"] == "1 of 3 files failed"
-    assert batch["progress"] == {"done": 3, "total": 4, "unit": "files"}
+    assert batch["progress"] == {"done": 3, "total": 3, "unit": "files"}
 
     code, report = await house.opora("ingest", str(folder / "good.txt"), str(folder / "blank.txt"))
     assert (code, report["counts"]) == (0, {"live": 1, "empty": 1})

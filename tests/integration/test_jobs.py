@@ -23,6 +23,12 @@ async def accept(house: House, batch: str, content: str | bytes) -> Accepted:
     return await house.services.documents.add(ADMIN, upload, batch=batch)
 
 
+async def close(house: House, batch: str) -> None:
+    async with house.services.database.transaction() as session:
+        job = await job_rows.get_batch(session, ADMIN, batch, lock=True)
+        job.options = {**job.options, "closed": True}
+
+
 async def summed_up(house: House, batch: str) -> Job:
     async with house.services.database.transaction() as session:
         await job_rows.sum_up(session)
@@ -39,7 +45,10 @@ async def test_batch_sums_up_its_files_and_names_the_failed(house: House) -> Non
     assert (job.state, job.done, job.total, job.unit) == (JobState.RUNNING, 1, 3, "files")
     await house.work()
     job = await summed_up(house, batch)
-    assert (job.state, job.done, job.total) == (JobState.FAILED, 2, 3)
+    assert (job.state, job.done, job.total) == (JobState.RUNNING, 2, 3)  # one more may come
+    await close(house, batch)
+    job = await summed_up(house, batch)
+    assert (job.state, job.done, job.total) == (JobState.FAILED, 2, 2)
     assert job.error_message == "1 of 2 files failed"
     assert job.finished_at is not None
 
@@ -135,3 +144,32 @@ async def test_file_over_which_workers_die_ends_in_quarantine(house: House) -> N
     view = await house.view(accepted.document_id)
     assert view.status == DocumentStatus.QUARANTINED
     assert "workers went away" in str(view.version.reason)
+
+
+async def test_batch_of_many_queued_files_is_cancelled_at_once(house: House) -> None:
+    batch = await add_batch(house, 20_000)
+    async with house.services.database.transaction() as session:
+        await session.execute(
+            text(
+                """
+                INSERT INTO job (job_id, kind, owner, state, parent_id, document_id, version,
+                    options, waiting, cancel_requested, done, total, unit, attempts, failures,
+                    deaths, created_at)
+                SELECT 'job_' || n, 'ingest', 'admin', 'queued', :batch, 'doc_' || n, 1, '{}',
+                    false, false, 0, 0, 'steps', 0, 0, 0, now() FROM generate_series(1, 20000) n
+                """
+            ),
+            {"batch": batch},
+        )
+    await house.services.documents.cancel_job(ADMIN, batch)
+    job = await summed_up(house, batch)
+    assert (job.state, job.done, job.total) == (JobState.CANCELLED, 20_000, 20_000)
+
+
+@pytest.mark.parametrize("owner", ["admin", "eve"])
+async def test_only_a_batch_of_ones_own_takes_files(house: House, owner: str) -> None:
+    other = await house.accept("Документ.", readers=["public"])
+    eve = member("eve")
+    batch = await add_batch(house) if owner == "admin" else other.job_id
+    with pytest.raises(NotFound):
+        await house.services.documents.add(eve, house.upload("Ещё один."), batch=batch)

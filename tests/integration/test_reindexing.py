@@ -147,6 +147,32 @@ async def test_long_document_goes_on_where_a_dead_worker_was(
     await house.assert_index_is_sql()
 
 
+async def test_two_versions_in_the_making_lose_no_text(house: House) -> None:
+    """The later one counts on chunks that the earlier one deletes when it is published."""
+    three, two = "\n\n".join(PARAGRAPHS[:3]), "\n\n".join(PARAGRAPHS[:2])
+    document_id = await house.add(three, "rules.md")
+    second = await house.replace(document_id, two, "rules.md")
+    third = await house.replace(document_id, three + "\n\n# Ещё\n\nО складе.", "rules.md")
+    recipe = await house.services.recipes.serving()
+
+    class Slow(HashEmbedder):
+        def embed_passages(self, texts: Sequence[str]) -> Vectors:
+            if any("склад" in one for one in texts):
+                asyncio.run_coroutine_threadsafe(house.tasks.run(second.job_id), loop).result(60)
+            return super().embed_passages(texts)
+
+    loop = asyncio.get_running_loop()
+    house.services.recipes._embedders[recipe.spec] = Slow()
+    await house.tasks.run(third.job_id)
+    await house.services.index.catch_up()
+    view = await house.view(document_id)
+    assert (view.version.version, view.status) == (3, "live")
+    assert len(await house.live_chunk_ids()) == view.version.chunks
+    assert await spans_are_exact(house)
+    assert await house.finds("склад") == {document_id}
+    await house.assert_index_is_sql()
+
+
 # another recipe
 
 
@@ -283,8 +309,7 @@ async def test_cancelled_reindex_changes_nothing_and_can_be_retried(house: House
     assert (await house.job(job.job_id)).state == JobState.CANCELLED
     assert (await recipes(house))["64"] == "serving"
     house.services.generations.build = original  # type: ignore[method-assign]
-    retried = await house.services.documents.retry_job(ADMIN, job.job_id)
-    await house.tasks.run(retried.job_id)
+    await reindex(house, **OTHER)
     assert (await recipes(house))["32"] == "serving"
 
 

@@ -48,6 +48,15 @@ async def add_batch(services: Wired, caller: Ingester, new: schemas.NewBatch) ->
         return schemas.JobView.of(batch, now())
 
 
+@router.post("/{job_id}/close")
+async def close_batch(services: Wired, caller: Ingester, job_id: str) -> schemas.JobView:
+    """Say that no more files come for a batch, so that it ends with those that it has."""
+    async with services.database.transaction() as session:
+        batch = await job_rows.get_batch(session, caller, job_id, lock=True)
+        batch.options = {**batch.options, "closed": True}  # the worker sums it up
+        return schemas.JobView.of(batch, now())
+
+
 @router.get("/{job_id}")
 async def get_job(services: Wired, caller: Ingester, job_id: str) -> schemas.JobView:
     """One job."""

@@ -127,10 +127,11 @@ class Chunk(Base):
             ondelete="CASCADE",
         ),
         Index("ix_chunk_document_id_recipe_id", "document_id", "recipe_id", "version"),
+        Index("ix_chunk_recipe_id_chunk_id", "recipe_id", "chunk_id"),
     )
 
     chunk_id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    document_id: Mapped[str]
+    document_id: Mapped[str] = mapped_column(ForeignKey("document.document_id", ondelete="CASCADE"))
     recipe_id: Mapped[int] = mapped_column(SmallInteger, ForeignKey("recipe.recipe_id"))
     version: Mapped[int | None]
     ordinal: Mapped[int]

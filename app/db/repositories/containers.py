@@ -76,6 +76,7 @@ async def end_containers(session: AsyncSession, job_ids: Sequence[str]) -> None:
             FROM job j, document_version v
             WHERE j.job_id = ANY(:ids) AND v.document_id = j.document_id AND v.version = j.version
                 AND d.document_id = v.document_id AND d.deleted_at IS NULL
+                AND coalesce(d.live_version, 0) <= v.version
                 AND v.status = 'live' AND :container = ANY(v.flags)
             RETURNING d.document_id
             """

@@ -115,6 +115,7 @@ async def activate_generation(session: AsyncSession, generation: Generation) -> 
     Returns:
         Ids of older generations whose directories may go.
     """
+    await session.get(Recipe, generation.recipe_id, with_for_update=True)  # one at a time
     before = await active_generation(session, generation.recipe_id)
     own = Generation.recipe_id == generation.recipe_id
     await session.execute(

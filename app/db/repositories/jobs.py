@@ -5,15 +5,15 @@ from datetime import datetime, timedelta
 
 import procrastinate
 import psycopg
-from sqlalchemy import Select, func, select, text, tuple_, update
+from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import new_id, now
-from app.db.models import Document, DocumentVersion, Job
+from app.db.models import Document, Job
 from app.db.repositories.containers import end_containers
 from app.db.repositories.documents import readable
 from app.domain.access import AccessScope
-from app.domain.documents import TERMINAL, DocumentStatus, JobState
+from app.domain.documents import TERMINAL, JobState
 from app.domain.errors import Conflict, NotFound
 
 TASK = "opora.run_job"
@@ -28,7 +28,7 @@ WORKER = "worker"
 
 OPEN = (JobState.QUEUED, JobState.RUNNING)
 _ALONE, _IN_BULK = 10, 0  # priorities; the higher goes first
-_EMPTY_BATCH_S = 600
+_IDLE_BATCH_S = 600
 _CONNECTION_WAIT_S = 5
 
 
@@ -151,6 +151,16 @@ async def list_jobs(
     return (await session.scalars(query)).all()
 
 
+async def get_batch(
+    session: AsyncSession, scope: AccessScope, job_id: str, lock: bool = False
+) -> Job:
+    """Return a batch of the caller's own, any one to an admin, or NotFound."""
+    job = await get_job(session, scope, job_id, lock)
+    if job.kind != BATCH or not (scope.is_admin or job.owner == scope.user_id):
+        raise NotFound(f"there is no batch {job_id!r}")
+    return job
+
+
 async def latest_job_of(session: AsyncSession, document_id: str) -> Job | None:
     """The newest job of a document."""
     query = select(Job).where(Job.document_id == document_id).order_by(Job.job_id.desc())
@@ -185,27 +195,27 @@ async def cancel(session: AsyncSession, job: Job) -> None:
     """Cancel an open job and all below it: queued ones at once; running ones are asked to end."""
     job.cancel_requested = True
     await session.flush()
-    below = select(Job.job_id).where(Job.job_id == job.job_id).cte("below", recursive=True)
-    children = select(Job.job_id).join(below, Job.parent_id == below.c.job_id)
-    family = update(Job).where(Job.job_id.in_(select(below.union(children).c.job_id)))
-    ended = await session.execute(
-        family.where(Job.state == JobState.QUEUED)
-        .values(state=JobState.CANCELLED, finished_at=now())
-        .returning(Job.document_id, Job.version)
-    )
-    versions = [(row[0], row[1]) for row in ended if row[0] is not None]
-    await session.execute(family.where(Job.state == JobState.RUNNING).values(cancel_requested=True))
     await session.execute(
-        update(DocumentVersion)
-        .where(
-            tuple_(DocumentVersion.document_id, DocumentVersion.version).in_(versions),
-            DocumentVersion.status.not_in(TERMINAL),
-        )
-        .values(
-            status=DocumentStatus.CANCELLED,
-            reason="cancelled before it started",
-            finished_at=now(),
-        )
+        text(
+            """
+            WITH RECURSIVE family(job_id) AS (
+                SELECT CAST(:job_id AS text)
+                UNION SELECT j.job_id FROM job j JOIN family f ON j.parent_id = f.job_id
+            ), asked AS (
+                UPDATE job SET cancel_requested = true FROM family
+                WHERE job.job_id = family.job_id AND job.state = 'running'
+            ), ended AS (
+                UPDATE job SET state = 'cancelled', finished_at = :at, cancel_requested = true
+                FROM family WHERE job.job_id = family.job_id AND job.state = 'queued'
+                RETURNING job.document_id, job.version
+            )
+            UPDATE document_version v SET status = 'cancelled', finished_at = :at,
+                reason = 'cancelled before it started'
+            FROM ended WHERE v.document_id = ended.document_id AND v.version = ended.version
+                AND v.status <> ALL(:terminal)
+            """
+        ),
+        {"job_id": job.job_id, "at": now(), "terminal": sorted(TERMINAL)},
     )
     await session.refresh(job)
 
@@ -213,15 +223,20 @@ async def cancel(session: AsyncSession, job: Job) -> None:
 async def sum_up(session: AsyncSession) -> int:
     """Count the ended children of the waiting jobs, and end those whose children all have.
 
+    A batch waits for as many as it was made for, until it is closed or nothing comes any more.
+
     Returns:
         How many are waiting still.
     """
+    waiting = select(Job.job_id).where(Job.waiting, Job.state == JobState.RUNNING)
+    await session.execute(waiting.order_by(Job.job_id).with_for_update())
     counted = await session.execute(
         text(
             """
-            UPDATE job SET done = c.ended, total = greatest(job.total, c.children),
-                state = CASE WHEN c.open > 0 OR c.children = 0 AND job.created_at > :too_old
-                        AND NOT job.cancel_requested THEN job.state
+            UPDATE job SET done = c.ended,
+                total = CASE WHEN c.complete THEN c.children
+                    ELSE greatest(job.total, c.children) END,
+                state = CASE WHEN c.open > 0 OR NOT c.complete THEN job.state
                     WHEN job.cancel_requested THEN 'cancelled'
                     WHEN c.failed > 0 THEN 'failed' ELSE 'succeeded' END,
                 error_code = CASE WHEN c.failed > 0 THEN 'children_failed' END,
@@ -231,7 +246,10 @@ async def sum_up(session: AsyncSession) -> int:
                 SELECT p.job_id, count(child.job_id) AS children,
                     count(*) FILTER (WHERE child.state IN ('queued', 'running')) AS open,
                     count(*) FILTER (WHERE child.state = 'failed') AS failed,
-                    count(*) FILTER (WHERE child.state NOT IN ('queued', 'running')) AS ended
+                    count(*) FILTER (WHERE child.state NOT IN ('queued', 'running')) AS ended,
+                    p.kind <> :batch OR p.cancel_requested OR p.options ? 'closed'
+                        OR count(child.job_id) >= p.total
+                        OR coalesce(max(child.created_at), p.created_at) < :too_old AS complete
                 FROM job p LEFT JOIN job child ON child.parent_id = p.job_id
                 WHERE p.waiting AND p.state = 'running'
                 GROUP BY p.job_id
@@ -240,7 +258,7 @@ async def sum_up(session: AsyncSession) -> int:
             RETURNING job.job_id, job.state
             """
         ),
-        {"too_old": now() - timedelta(seconds=_EMPTY_BATCH_S)},
+        {"batch": BATCH, "too_old": now() - timedelta(seconds=_IDLE_BATCH_S)},
     )
     states = {row[0]: row[1] for row in counted}
     ended = [job_id for job_id, state in states.items() if state not in OPEN]

@@ -119,11 +119,14 @@ async def drop_some(session: AsyncSession, recipe_id: int, limit: int) -> int:
     Returns:
         How many chunks were deleted.
     """
-    some = select(Chunk.chunk_id).filter_by(recipe_id=recipe_id).limit(limit)
-    gone = await session.scalars(
-        delete(Chunk).where(Chunk.chunk_id.in_(some)).returning(Chunk.chunk_id)
+    some = (
+        select(Chunk.chunk_id).filter_by(recipe_id=recipe_id).order_by(Chunk.chunk_id).limit(limit)
     )
-    count = len(gone.all())
+    ids = list((await session.scalars(some)).all())
+    count = len(ids)
+    await session.execute(
+        text("DELETE FROM chunk WHERE chunk_id = ANY(CAST(:ids AS bigint[]))"), {"ids": ids}
+    )
     if count == 0:
         await session.execute(delete(RecipeRow).filter_by(recipe_id=recipe_id, state=RETIRED))
     return count
