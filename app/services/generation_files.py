@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -12,6 +14,7 @@ from app.domain.errors import DamagedGeneration, StorageUnavailable
 from app.domain.ports import LexicalIndex, VectorIndex
 from app.domain.text import TEXT_FINGERPRINT
 
+_LONGEST_BUILD_S = 3600
 VECTORS, LEXICAL, MANIFEST = "vectors.npz", "lexical.npz", "manifest.json"
 
 
@@ -92,6 +95,19 @@ def _write(
     for path in (*staging.iterdir(), staging):
         _sync(path)
     return manifest
+
+
+def unknown(root: Path, known: Collection[str]) -> list[str]:
+    """Names of directories that are none of the known generations, and that nobody builds now.
+
+    One that is being built is younger than an hour.
+    """
+    oldest = time.time() - _LONGEST_BUILD_S
+    return [
+        path.name
+        for path in root.iterdir()
+        if path.is_dir() and path.name not in known and path.stat().st_mtime < oldest
+    ]
 
 
 def verify(directory: Path, manifest_sha256: str) -> Manifest:

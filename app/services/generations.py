@@ -125,6 +125,7 @@ class Generations:
                 ),
             )
         await self.remove(retired)
+        await self._remove_abandoned()
         log.info(
             "generation.built",
             generation=generation_id,
@@ -137,6 +138,15 @@ class Generations:
         """Delete directories."""
         for generation_id in generation_ids:
             await asyncio.to_thread(shutil.rmtree, self._root / generation_id, ignore_errors=True)
+
+    async def _remove_abandoned(self) -> None:
+        """Delete what workers that were killed while they built one have left."""
+        async with self._database.transaction() as session:
+            known = {row.generation_id for row, _ in await index_rows.list_generations(session)}
+        abandoned = await asyncio.to_thread(generation_files.unknown, self._root, known)
+        await self.remove(abandoned)
+        if abandoned:
+            log.warning("generations.abandoned", removed=abandoned)
 
     def _load(self, row: Generation, recipe: Recipe, dimension: int) -> Legs:
         directory = self._root / row.generation_id

@@ -1,7 +1,9 @@
 """The index follows SQL: generations, the log, rights, and searches that stay right meanwhile."""
 
 import asyncio
+import os
 import random
+import time
 
 import pytest
 from sqlalchemy import text
@@ -107,6 +109,18 @@ async def test_generation_of_many_lists_tells_its_recall_and_is_followed(house: 
     await house.add(TRAVEL)
     await index.catch_up()
     await house.assert_index_is_sql(index)
+
+
+async def test_what_a_killed_builder_left_is_removed_after_an_hour(house: House) -> None:
+    await house.add("Первый документ.")
+    first = await house.build()
+    folder = house.services.settings.data / "generations"
+    for name, age_s in (("gen_lost", 4000), (".gen_lost.partial", 4000), ("gen_in_work", 100)):
+        (folder / name).mkdir()
+        os.utime(folder / name, (time.time() - age_s,) * 2)
+    await house.add("Второй документ.")
+    second = await house.build()
+    assert {path.name for path in folder.iterdir()} == {first, second, "gen_in_work"}
 
 
 async def test_older_generations_are_removed_but_one(house: House) -> None:
