@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 import psycopg
@@ -47,10 +48,12 @@ _FAULTS = {
         SELECT v.document_id FROM document_version v JOIN document d USING (document_id)
         WHERE d.deleted_at IS NULL AND v.status = 'live' AND v.version > coalesce(live_version, 0)
         """,
-    "ended jobs that a queue holds": """
-        SELECT j.job_id FROM job j JOIN procrastinate_jobs q ON q.id = j.queue_id
-        WHERE j.state NOT IN ('queued', 'running') AND q.status = 'doing'""",
 }
+_HELD_BY_QUEUE = """
+    SELECT j.job_id FROM job j JOIN procrastinate_jobs q ON q.id = j.queue_id
+    WHERE j.state NOT IN ('queued', 'running') AND q.status = 'doing'
+"""
+_QUEUE_S = 5  # in which the queue learns that a job has ended
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,12 @@ def _audit(url: str, data: Path, legs: Legs) -> Audit:
         rows = connection.execute(_LIVE_CHUNKS.encode()).fetchall()
         for name, query in _FAULTS.items():
             expect(name, [row[0] for row in connection.execute(query.encode())])
+        deadline = monotonic() + _QUEUE_S
+        while held := connection.execute(_HELD_BY_QUEUE.encode()).fetchall():
+            if monotonic() > deadline:
+                break
+            sleep(0.1)
+        expect("ended jobs that a queue holds", held)
         statuses = Counter(
             "deleted" if row[1] else row[0]
             for row in connection.execute(
