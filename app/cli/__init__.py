@@ -1,7 +1,6 @@
 """The `opora` command."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from app.cli import evaluate, glossary, jobs, sources
+from app.cli import evaluate, glossary, jobs, output, sources
+from app.cli.output import Json, err, out, print_json
 from app.domain.access import Scope
 from app.domain.errors import ConfigurationError, OporaError
 from app.settings import Settings, load_settings
@@ -34,10 +33,7 @@ cli.add_typer(sources.commands, name="sources")
 cli.add_typer(jobs.generations, name="generations")
 cli.command()(jobs.reindex)
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FollowParent = Annotated[bool, typer.Option("--follow-parent", hidden=True)]
-
-out, err = Console(), Console(stderr=True)
 
 
 def main() -> None:
@@ -130,13 +126,12 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Upload files to a running Opora and wait until each has ended."""
-    from app.cli.client import Client
     from app.cli.ingest import ingest as run
     from app.cli.ingest import summary
 
-    results = run(Client(load_settings()), paths, collection, err)
+    results = run(output.client(), paths, collection, err)
     if as_json:
-        _print_json(summary(results))
+        print_json(summary(results))
     else:
         out.print(", ".join(f"{n} {status}" for status, n in _counts(summary(results)).items()))
         for result in results:
@@ -154,9 +149,9 @@ def ask(
 ) -> None:
     """Ask a running Opora."""
     body = {"question": question, "collections": collection or [], "stream": not as_json}
-    client = _client()
+    client = output.client()
     if as_json:
-        _print_json(client.call("POST", "/v1/ask", body))
+        print_json(client.call("POST", "/v1/ask", body))
         return
     for event, data in client.events("/v1/ask", body):
         if event == "token":
@@ -181,9 +176,11 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search in a running Opora."""
-    found = _client().call("POST", "/v1/search", {"query": query, "limit": limit, "mode": mode})
+    found = output.client().call(
+        "POST", "/v1/search", {"query": query, "limit": limit, "mode": mode}
+    )
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for passage in found["passages"]:
         place = " › ".join([passage["title"], *passage["heading_path"]])
@@ -195,9 +192,9 @@ def search(
 @keys.command("list")
 def list_keys(as_json: Json = False) -> None:
     """List all keys, without the keys."""
-    page = _client().call("GET", "/v1/admin/api-keys")
+    page = output.client().call("GET", "/v1/admin/api-keys")
     if as_json:
-        _print_json(page)
+        print_json(page)
         return
     table = Table("key", "user", "scopes", "created", "expires", "revoked")
     for key in page["items"]:
@@ -223,9 +220,9 @@ def create_key(
     body: dict[str, Any] = {"user_id": user_id, "scopes": list(scope)}
     if expires_at:
         body["expires_at"] = expires_at.astimezone().isoformat()
-    made = _client().call("POST", "/v1/admin/api-keys", body)
+    made = output.client().call("POST", "/v1/admin/api-keys", body)
     if as_json:
-        _print_json(made)
+        print_json(made)
     else:
         out.print(made["key"], highlight=False, soft_wrap=True)
 
@@ -233,7 +230,7 @@ def create_key(
 @keys.command("revoke")
 def revoke_key(key_id: str) -> None:
     """Revoke a key at once."""
-    _client().call("DELETE", f"/v1/admin/api-keys/{key_id}")
+    output.client().call("DELETE", f"/v1/admin/api-keys/{key_id}")
     out.print(f"{key_id} is revoked", highlight=False)
 
 
@@ -244,9 +241,7 @@ def doctor(as_json: Json = False) -> None:
 
     findings = examine(load_settings())
     if as_json:
-        _print_json(
-            {"ok": all(f.ok for f in findings), "findings": [f.as_dict() for f in findings]}
-        )
+        print_json({"ok": all(f.ok for f in findings), "findings": [f.as_dict() for f in findings]})
     else:
         for finding in findings:
             mark, style = ("ok  ", "green") if finding.ok else ("FAIL", "red")
@@ -254,12 +249,6 @@ def doctor(as_json: Json = False) -> None:
             out.print(finding.detail, highlight=False, markup=False, soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
-
-
-def _client() -> Any:
-    from app.cli.client import Client
-
-    return Client(load_settings())
 
 
 def _start(follow_parent: bool) -> tuple[Settings, str]:
@@ -297,7 +286,3 @@ def _end_with_parent() -> None:
 def _counts(report: dict[str, Any]) -> dict[str, int]:
     counts: dict[str, int] = report["counts"]
     return counts
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")

@@ -53,8 +53,9 @@ class Client:
         """All items of a list route."""
         found: list[Any] = []
         cursor = ""
+        start = f"{path}{'&' if '?' in path else '?'}limit=200"
         while True:
-            page = self.call("GET", f"{path}?limit=200{cursor}")
+            page = self.call("GET", start + cursor)
             found += page["items"]
             if page["next_cursor"] is None:
                 return found

@@ -95,7 +95,7 @@ def _end_batch(client: Client, batch: str, results: Sequence[Ingested], progress
     """Wait for the end of a batch, and take over how its files ended."""
     client.call("POST", f"/v1/jobs/{batch}/close")
     watch(client, batch, progress, "reading")
-    ends = {job["document_id"]: job for job in _children(client, batch)}
+    ends = {job["document_id"]: job for job in client.pages(f"/v1/jobs?parent={batch}")}
     for result in results:
         job = ends.get(result.document_id)
         if job is None:
@@ -104,17 +104,6 @@ def _end_batch(client: Client, batch: str, results: Sequence[Ingested], progress
         fallback = "live" if job["state"] == "succeeded" else job["state"]
         result.status = _STATUSES.get(error.get("code", ""), fallback)
         result.reason = error.get("message")
-
-
-def _children(client: Client, batch: str) -> list[Any]:
-    found: list[Any] = []
-    cursor = ""
-    while True:
-        page = client.call("GET", f"/v1/jobs?parent={batch}&limit=200{cursor}")
-        found += page["items"]
-        if page["next_cursor"] is None:
-            return found
-        cursor = f"&cursor={page['next_cursor']}"
 
 
 def _follow(client: Client, result: Ingested) -> None:

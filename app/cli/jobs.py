@@ -1,24 +1,18 @@
 """`opora jobs` and `opora reindex`: watch and steer the worker of a running Opora."""
 
-import json
-import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from app.cli import output
 from app.cli.client import Client
+from app.cli.output import Json, err, out, print_json
 from app.cli.progress import jobs_progress, watch
 from app.domain.errors import OporaError
-from app.settings import load_settings
 
 commands = typer.Typer(invoke_without_command=True, help="Jobs of a running Opora.")
 generations = typer.Typer(invoke_without_command=True, help="Saved indexes, and the way back.")
-
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-out, err = Console(), Console(stderr=True)
 
 
 @commands.callback()
@@ -26,15 +20,15 @@ def list_jobs(
     context: typer.Context,
     state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
     parent: Annotated[str | None, typer.Option(help="Only the files of this batch.")] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """List the newest jobs, or do something with one."""
     if context.invoked_subcommand is not None:
         return
     query = "&".join(f"{k}={v}" for k, v in {"state": state, "parent": parent}.items() if v)
-    page = _client().call("GET", f"/v1/jobs?{query}")
+    page = output.client().call("GET", f"/v1/jobs?{query}")
     if as_json:
-        _print_json(page)
+        print_json(page)
         return
     table = Table("job", "kind", "document", "state", "progress", "left", "error")
     for job in page["items"]:
@@ -52,23 +46,23 @@ def list_jobs(
 
 
 @commands.command("cancel")
-def cancel(job_id: str, as_json: _Json = False) -> None:
+def cancel(job_id: str, as_json: Json = False) -> None:
     """Cancel a job, with all files of a batch."""
-    job = _client().call("POST", f"/v1/jobs/{job_id}/cancel")
+    job = output.client().call("POST", f"/v1/jobs/{job_id}/cancel")
     _tell(job, as_json, f"{job_id} is cancelled" if job["finished_at"] else f"{job_id} is ending")
 
 
 @commands.command("retry")
-def retry(job_id: str, as_json: _Json = False) -> None:
+def retry(job_id: str, as_json: Json = False) -> None:
     """Do a failed or cancelled job's work again; also the way out of quarantine."""
-    job = _client().call("POST", f"/v1/jobs/{job_id}/retry")
+    job = output.client().call("POST", f"/v1/jobs/{job_id}/retry")
     _tell(job, as_json, f"{job['job_id']} does it again")
 
 
 @commands.command("watch")
-def watch_job(job_id: str, as_json: _Json = False) -> None:
+def watch_job(job_id: str, as_json: Json = False) -> None:
     """Show a job until it has ended; exit code 1 unless it succeeded."""
-    _watch(_client(), job_id, as_json)
+    _watch(output.client(), job_id, as_json)
 
 
 def reindex(
@@ -85,7 +79,7 @@ def reindex(
     force: Annotated[
         bool, typer.Option("--force", help="Flip even where the held-out questions lose.")
     ] = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Make the index anew beside the one that serves, and let it serve when it is whole."""
     body = {
@@ -95,19 +89,19 @@ def reindex(
         "activate": "manual" if manual else "when_ready",
         "force": force,
     }
-    client = _client()
+    client = output.client()
     job = client.call("POST", "/v1/admin/reindex", body)
     _watch(client, job["job_id"], as_json)
 
 
 @generations.callback()
-def list_generations(context: typer.Context, as_json: _Json = False) -> None:
+def list_generations(context: typer.Context, as_json: Json = False) -> None:
     """List saved indexes, newest first, or do something with one."""
     if context.invoked_subcommand is not None:
         return
-    page = _client().call("GET", "/v1/admin/generations")
+    page = output.client().call("GET", "/v1/admin/generations")
     if as_json:
-        _print_json(page)
+        print_json(page)
         return
     table = Table("generation", "state", "embedder", "chunk tokens", "chunks", "recall")
     for row in page["items"]:
@@ -117,9 +111,9 @@ def list_generations(context: typer.Context, as_json: _Json = False) -> None:
 
 
 @generations.command("activate")
-def activate(generation_id: str, as_json: _Json = False) -> None:
+def activate(generation_id: str, as_json: Json = False) -> None:
     """Answer with another generation; what came since it served is taken along first."""
-    client = _client()
+    client = output.client()
     job = client.call("POST", f"/v1/admin/generations/{generation_id}/activate")
     _watch(client, job["job_id"], as_json)
 
@@ -127,7 +121,7 @@ def activate(generation_id: str, as_json: _Json = False) -> None:
 @generations.command("delete")
 def delete(generation_id: str) -> None:
     """Delete a generation that does not serve, with its chunks and vectors."""
-    _client().call("DELETE", f"/v1/admin/generations/{generation_id}")
+    output.client().call("DELETE", f"/v1/admin/generations/{generation_id}")
     out.print(f"{generation_id} is deleted", highlight=False)
 
 
@@ -136,7 +130,7 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
     with jobs_progress(err) as progress:
         job = watch(client, job_id, progress, "working")
     if as_json:
-        _print_json(job)
+        print_json(job)
     if job["state"] != "succeeded":
         error = job["error"] or {"message": f"the job was {job['state']}"}
         if as_json:
@@ -148,14 +142,6 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
 
 def _tell(job: Any, as_json: bool, sentence: str) -> None:
     if as_json:
-        _print_json(job)
+        print_json(job)
     else:
         out.print(sentence, highlight=False)
-
-
-def _client() -> Client:
-    return Client(load_settings())
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

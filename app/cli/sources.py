@@ -6,30 +6,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from app.cli import output
 from app.cli.client import Client
+from app.cli.output import Json, err, out, print_json
 from app.cli.progress import jobs_progress, watch
 from app.domain.errors import InvalidField, NotFound
 from app.domain.sources import SourceKind
-from app.settings import load_settings
 
 commands = typer.Typer(no_args_is_help=True, help="Folders, stores and sites that are followed.")
 
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 _Name = Annotated[str, typer.Argument(help="Name or id of the source.")]
 _Many = list[str] | None
 
-out, err = Console(), Console(stderr=True)
-
 
 @commands.command("list")
-def list_sources(as_json: _Json = False) -> None:
+def list_sources(as_json: Json = False) -> None:
     """List all sources, without their secrets."""
-    items = _sources(_client())
+    items = _sources(output.client())
     if as_json:
-        _print_json({"items": items})
+        print_json({"items": items})
         return
     table = Table("source", "name", "kind", "url", "documents", "not read", "schedule", "synced")
     for source in items:
@@ -69,7 +66,7 @@ def add_source(
         Path | None,
         typer.Option(help="JSON file with further options, secrets too; `-` is standard input."),
     ] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Make a source; `opora sources sync` or its schedule then reads it."""
     is_path = "://" not in url
@@ -88,9 +85,9 @@ def add_source(
         "readers": reader or [],
         "schedule": schedule,
     }
-    made = _client().call("POST", "/v1/sources", body)
+    made = output.client().call("POST", "/v1/sources", body)
     if as_json:
-        _print_json(made)
+        print_json(made)
     else:
         out.print(f"{made['source_id']} is made", highlight=False)
 
@@ -104,10 +101,10 @@ def sync_source(
     force: Annotated[
         bool, typer.Option("--force", help="Believe a source that lists no file any more.")
     ] = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Sync a source and wait for its end; exit code 1 if it, or a file, failed."""
-    client = _client()
+    client = output.client()
     source_id = _find(client, source)["source_id"]
     order = {"dry_run": dry_run, "force": force}
     started = client.call("POST", f"/v1/sources/{source_id}/sync", order)
@@ -115,7 +112,7 @@ def sync_source(
         job = watch(client, started["job_id"], progress, "syncing")
     report = client.call("GET", f"/v1/sources/{source_id}/syncs/{job['job_id']}")
     if as_json:
-        _print_json({**report, "state": job["state"], "error": job["error"]})
+        print_json({**report, "state": job["state"], "error": job["error"]})
     else:
         _tell(report, dry_run)
         if job["error"]:
@@ -125,13 +122,13 @@ def sync_source(
 
 
 @commands.command("skipped")
-def list_skipped(source: _Name, as_json: _Json = False) -> None:
+def list_skipped(source: _Name, as_json: Json = False) -> None:
     """List the files of a source that are not read, and why."""
-    client = _client()
+    client = output.client()
     source_id = _find(client, source)["source_id"]
     items = client.pages(f"/v1/sources/{source_id}/skipped")
     if as_json:
-        _print_json({"items": items})
+        print_json({"items": items})
         return
     for item in items:
         out.print(f"{item['key']}: {item['reason']}", highlight=False, markup=False, soft_wrap=True)
@@ -143,15 +140,15 @@ def remove_source(
     keep_documents: Annotated[
         bool, typer.Option("--keep-documents", help="As if they had been uploaded.")
     ] = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Remove a source, and with it its documents."""
-    client = _client()
+    client = output.client()
     source_id = _find(client, source)["source_id"]
     query = "?keep_documents=true" if keep_documents else ""
     client.call("DELETE", f"/v1/sources/{source_id}{query}")
     if as_json:
-        _print_json({"source_id": source_id, "removed": True})
+        print_json({"source_id": source_id, "removed": True})
     else:
         out.print(f"{source_id} is removed", highlight=False)
 
@@ -193,11 +190,3 @@ def _read(options: Path | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidField("--options", "is no JSON object")
     return found
-
-
-def _client() -> Client:
-    return Client(load_settings())
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
