@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli import evaluate, glossary, jobs, sources
+from app.cli import evaluate, glossary, jobs, sources, verify
 from app.domain.access import Scope
 from app.domain.errors import ConfigurationError, OporaError
 from app.settings import Settings, load_settings
@@ -33,6 +33,7 @@ cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(sources.commands, name="sources")
 cli.add_typer(jobs.generations, name="generations")
 cli.command()(jobs.reindex)
+cli.command()(verify.verify)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FollowParent = Annotated[bool, typer.Option("--follow-parent", hidden=True)]
