@@ -25,10 +25,13 @@ from app.domain.verification import (
 )
 
 _MARKERS = re.compile(r"\s*\[\s*\d+(?:\s*[,;]\s*\d+)*\s*\]")
+_NUMBER = re.compile(r"\d")
 _LONGEST_QUOTE = 3
 # A claimed passage wins a tie, and so does a shorter quote.
 _CLAIMED_BONUS, _LENGTH_COST = 0.15, 0.03
 _CLEARLY = 0.05
+# A sentence with nearly all of the claim's words tells its facts, not one with far fewer of them.
+_NEARLY_ALL, _FAR_FEWER = 0.8, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,9 @@ def find_support(
     Spans are tried from the best down, by the share of the claim's keys that they or their headings
     hold; keys that only repeat the question weigh half. Across languages the cosine similarity to a
     single sentence counts instead. The first one is taken that holds every fact of the claim (see
-    `app.domain.verification`); but where a clearly better one says the contrary, none is. A marker
-    of the model wins ties; a better span elsewhere corrects it.
+    `app.domain.verification`); but where a clearly better one says the contrary, or one with nearly
+    all of the words holds other facts, none is. A marker of the model wins ties; a better span
+    elsewhere corrects it.
 
     Args:
         sentence: The claim.
@@ -104,16 +108,32 @@ def find_support(
     ranked = sorted(_compared(sentence.text, spans, similarity), key=claim.rank, reverse=True)
     lacking: list[Fact] | None = None
     denied: _Span | None = None
+    nearest = 0.0
     for span in ranked:
         missing = span.missing(claim.facts)
         if not missing:
             if denied and denied.score > span.score + _CLEARLY:
                 break
+            if nearest > max(_NEARLY_ALL, span.words + _FAR_FEWER):
+                break
             return _support(sentence, span, similarity)
         lacking = missing if lacking is None else lacking
+        nearest = max(nearest, span.words)
         if denied is None and all(fact.kind is FactKind.NEGATION for fact in missing):
             denied, lacking = span, missing
     return Unsupported(tuple(lacking or ()))
+
+
+def nearest_quote(
+    sentence: Sentence, question: str, excerpts: Sequence[Excerpt]
+) -> tuple[str, float] | None:
+    """The quote with most of a sentence's words, whatever its facts, and their share."""
+    claim = _Claim(sentence, question)
+    if claim.says_nothing:
+        return None
+    spans = [span for n, excerpt in enumerate(excerpts, 1) for span in _spans(n, excerpt, claim)]
+    best = max(spans, key=claim.rank, default=None)
+    return (best.quote, best.lexical) if best else None
 
 
 def _support(sentence: Sentence, span: "_Span", similarity: Similarity) -> Support:
@@ -135,12 +155,20 @@ class _Claim:
         self.markers = sentence.markers
         self.keys = set(search_keys(sentence.text)) - FUNCTION_KEYS
         self.news = self.keys - asked
+        self.words = {key for key in self.keys if not _NUMBER.search(key)}
         self.says_nothing = not self.keys or (not self.news and not asked.isdisjoint(QUESTION_KEYS))
 
     def share_in(self, known: set[str]) -> float:
         """The share of the keys that are known; those of the question weigh half."""
-        weights = {key: 1.0 if key in self.news else 0.5 for key in self.keys}
-        return sum(weights[key] for key in self.keys & known) / sum(weights.values())
+        return self._share(self.keys, known)
+
+    def words_in(self, known: set[str]) -> float:
+        """The same without numbers."""
+        return self._share(self.words, known)
+
+    def _share(self, keys: set[str], known: set[str]) -> float:
+        weights = {key: 1.0 if key in self.news else 0.5 for key in keys}
+        return sum(weights[key] for key in keys & known) / (sum(weights.values()) or 1.0)
 
     def rank(self, span: "_Span") -> float:
         """How good a quote a span is."""
@@ -159,6 +187,7 @@ class _Span:
     length: int
     quote: str
     lexical: float
+    words: float
     above: str
     is_foreign: bool
     similarity: float | None = None
@@ -180,12 +209,16 @@ def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
     text = passage.text
     found = sentences(text)
     keys = [set(search_keys(text[start:end])) for start, end in found]
+    words = [claim.words_in(held | known) for held in keys]
     for first in range(len(found)):
         for last in range(first, min(first + _LONGEST_QUOTE, len(found))):
             start, end = found[first][0], found[last][1]
             held = set().union(*keys[first : last + 1])
             if held <= titles:
                 continue  # a title states nothing
+            share = claim.words_in(held | known)
+            if first < last and claim.words and share <= max(words[first : last + 1]):
+                continue  # the other sentences would lend nothing but their numbers
             says_it = not claim.news or not claim.news.isdisjoint(held)
             quote = text[start:end]
             yield _Span(
@@ -195,6 +228,7 @@ def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
                 length=last - first + 1,
                 quote=quote,
                 lexical=claim.share_in(held | known) if says_it else 0.0,
+                words=share,
                 above=above,
                 is_foreign=first == last and guess_language(quote) not in (claim.language, None),
             )
