@@ -70,13 +70,22 @@ def read_sentences(text: str) -> list[Sentence]:
     found: list[Sentence] = []
     for start, end in sentences(text):
         raw = text[start:end]
-        numbers = [int(n) for mark in _MARKERS.findall(raw) for n in re.findall(r"\d+", mark)]
-        words = re.sub(r"\s+([.,;:!?])", r"\1", _MARKERS.sub("", raw)).strip()
+        bare, numbers = _without_markers(raw)
+        words = re.sub(r"\s+([.,;:!?])", r"\1", bare).strip()
         if words:
             found.append(Sentence(words, tuple(numbers)))
         elif found and numbers:  # the marker came after the full stop
             found[-1] = Sentence(found[-1].text, (*found[-1].markers, *numbers))
     return found
+
+
+def _without_markers(text: str) -> tuple[str, list[int]]:
+    """Take markers out until none is left; return their numbers, too long ones apart."""
+    numbers: list[int] = []
+    while found := _MARKERS.findall(text):
+        numbers += [int(n) for mark in found for n in re.findall(r"\d+", mark) if len(n) <= 6]
+        text = _MARKERS.sub("", text)
+    return text, numbers
 
 
 def find_support(

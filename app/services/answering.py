@@ -1,6 +1,7 @@
 """From a question to an answer that carries its evidence, or to an honest abstention."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,8 @@ from app.telemetry import ANSWERS, ANSWERS_IN_FLIGHT, stage
 # On XQuAD, Russian questions over English paragraphs: at the default threshold half of the
 # answerable questions and 5 % of the unanswerable ones pass.
 _FOREIGN_WEIGHT = 0.8
+# What PostgreSQL does not take as text: NUL, and halves of characters.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _REFUSALS = ("no answer", "нет ответа")
 
 
@@ -268,7 +271,7 @@ class Answering:
                 async for delta in deltas:
                     if delta.text and "first_token" not in timings_ms:
                         timings_ms["first_token"] = round((perf_counter() - begun) * 1000, 3)
-                    written += delta.text
+                    written += _UNSTORABLE.sub("", delta.text)
                     draft.usage = delta.usage or draft.usage
                     cut = cut or delta.finish_reason == "length"
                     if _refuses(written):

@@ -55,6 +55,8 @@ def quote_of(support: Support | None) -> str:
         ("Отпуск — 28 дней. [1]", [Sentence("Отпуск — 28 дней.", (1,))]),
         ("One [1][2]. Two [1, 3].", [Sentence("One.", (1, 2)), Sentence("Two.", (1, 3))]),
         ("No marker.", [Sentence("No marker.", ())]),
+        ("Nested [1[2]] and [[1]].", [Sentence("Nested and [].", (2, 1, 1))]),
+        ("Huge [99999999999999999999].", [Sentence("Huge.", ())]),
         ("[1]", []),
         ("", []),
     ],
