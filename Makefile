@@ -37,7 +37,7 @@ check: $(VENV)/.dev  ## format, lint, types, floors, docs
 test: $(VENV)/.dev  ## install what the tests need and run them all, real parts included
 	$(BIN)/python -m tests.prepare
 	$(BIN)/pytest
-	.cache/st-env/bin/python -m pytest --noconftest -q -m embedding_models tests/contracts/test_embedder.py tests/contracts/test_reranker.py
+	.cache/st-env/bin/python -m pytest --noconftest -q -m embedding_models tests/contracts/test_embedder.py tests/contracts/test_entailment.py tests/contracts/test_reranker.py
 
 lock: $(VENV)/bin/python  ## write the lock files anew
 	$(BIN)/python -m pip install --quiet uv

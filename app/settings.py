@@ -173,7 +173,11 @@ class AnsweringSettings(Group):
         0.28, ge=0, le=1, description="Evidence score below which Opora abstains unasked."
     )
     min_support: float = Field(
-        0.5, ge=0, le=1, description="Support below which a sentence does not leave the house."
+        0.25,
+        ge=0,
+        le=1,
+        description="Support below which a sentence does not leave the house; docs/verification.md "
+        "says what share of unsupported sentences each value lets through.",
     )
 
 

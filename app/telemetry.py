@@ -42,6 +42,13 @@ ANSWERS = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+SENTENCES = Counter(
+    "opora_sentences_total",
+    "Sentences of the model by what became of them: supported, weak, or the kind of the fact that "
+    "their evidence does not hold.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 ANSWERS_IN_FLIGHT = Gauge(
     "opora_answers_in_flight_count", "Answers in the making in this process.", registry=REGISTRY
 )

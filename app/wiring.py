@@ -6,13 +6,22 @@ from dataclasses import asdict, dataclass
 from app.db.repositories import documents as document_rows
 from app.db.session import Database
 from app.domain.access import PUBLIC
-from app.domain.ports import BlobStore, ChatModel, Embedder, LexicalIndex, Reranker, VectorIndex
+from app.domain.ports import (
+    BlobStore,
+    ChatModel,
+    Embedder,
+    EntailmentModel,
+    LexicalIndex,
+    Reranker,
+    VectorIndex,
+)
 from app.domain.recipes import EmbedderSpec
 from app.engines.blobs.folder import FolderBlobStore
 from app.engines.embedder.deterministic import HashEmbedder
 from app.engines.embedder.openai_http import OpenAiEmbedder
 from app.engines.embedder.sentence_transformer import SentenceTransformerEmbedder
 from app.engines.embedder.universal import UniversalSentenceEncoder
+from app.engines.entailment.cross_encoder import CrossEncoderEntailment
 from app.engines.index.faiss_index import FaissIndex
 from app.engines.lexical.bm25 import Bm25Index
 from app.engines.llm.openai_client import OpenAiChatModel
@@ -31,6 +40,7 @@ from app.services.retrieval import Retrieval
 from app.services.rewriting import Rewriter
 from app.services.secrets import SecretBox
 from app.services.sources import Sources
+from app.services.verification import Verification
 from app.settings import EmbedderSettings, Settings
 
 DEFAULT_ASSISTANT = "opora"
@@ -160,6 +170,17 @@ def build_rewriter(settings: Settings, chat: ChatModel) -> Rewriter:
     return Rewriter(chat, settings.retrieval.rewrite_timeout_s, rewrites=chosen)
 
 
+def build_verification(settings: Settings) -> Verification:
+    """The check of each sentence, with the entailment model that lies among the models, if any."""
+    folder = settings.models / "entailment"
+    entailment: EntailmentModel | None = None
+    if folder.is_dir():
+        entailment = CrossEncoderEntailment(
+            folder, settings.embedder.device, settings.embedder.threads
+        )
+    return Verification(settings.answering.min_support, entailment)
+
+
 def build_services(settings: Settings, url: str) -> Services:
     """Wire the app's use cases on a database URL."""
     database = build_database(settings, url)
@@ -188,6 +209,7 @@ def build_services(settings: Settings, url: str) -> Services:
             retrieval,
             chat,
             build_rewriter(settings, chat),
+            build_verification(settings),
             settings.answering,
             settings.http.max_concurrent_answers,
         ),

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -20,6 +21,8 @@ from app.db.session import Database
 from app.settings import PREFIX, EmbedderSettings, LlmSettings, Settings
 from app.wiring import Services, build_services, prepare_database
 from tests.faults.server import free_port
+
+hypothesis.settings.register_profile("thousand", max_examples=1000)
 
 ADMIN_KEY = "opora_admin-key-of-the-tests"
 _TEMPLATE = "opora_template"

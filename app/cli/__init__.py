@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from app.cli import evaluate, glossary, jobs, output, sources
+from app.cli import evaluate, glossary, jobs, output, sources, verify
 from app.cli.output import Json, err, out, print_json
 from app.domain.access import Scope
 from app.domain.errors import ConfigurationError, OporaError
@@ -32,6 +32,7 @@ cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(sources.commands, name="sources")
 cli.add_typer(jobs.generations, name="generations")
 cli.command()(jobs.reindex)
+cli.command()(verify.verify)
 
 FollowParent = Annotated[bool, typer.Option("--follow-parent", hidden=True)]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.domain.documents import Passage
+from app.domain.verification import Layers
 
 
 class AnswerStatus(StrEnum):
@@ -27,7 +28,8 @@ class Citation:
     """A sentence of the answer and the exact piece of a document that carries it.
 
     `quote` is the parsed document's text at `[char_start, char_end)`; `[answer_start, answer_end)`
-    is the sentence in the answer's text; `support` in [0, 1] says how much of it the quote carries.
+    is the sentence in the answer's text; `support` in [0, 1] says how sure it is that the quote
+    carries it, `layers` what each check found. `document_sha256` is of the document's own bytes.
     """
 
     marker: int
@@ -43,6 +45,8 @@ class Citation:
     answer_start: int
     answer_end: int
     support: float
+    layers: Layers | None = None
+    document_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,25 @@ from app.domain.text import (
     search_keys,
     sentences,
 )
+from app.domain.verification import (
+    Fact,
+    FactKind,
+    Facts,
+    Layers,
+    calibrated_support,
+    evidence_facts,
+    missing_facts,
+    read_facts,
+)
 
 _MARKERS = re.compile(r"\s*\[\s*\d+(?:\s*[,;]\s*\d+)*\s*\]")
 _NUMBER = re.compile(r"\d")
 _LONGEST_QUOTE = 3
 # A claimed passage wins a tie, and so does a shorter quote.
 _CLAIMED_BONUS, _LENGTH_COST = 0.15, 0.03
+_CLEARLY = 0.05
+# A sentence with nearly all of the claim's words tells its facts, not one with far fewer of them.
+_NEARLY_ALL, _FAR_FEWER = 0.8, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,20 @@ class Support:
     excerpt: int
     start: int
     end: int
-    score: float
+    layers: Layers
+    across_languages: bool = False
+
+    @property
+    def score(self) -> float:
+        """How sure it is that the quote carries the sentence, in [0, 1]."""
+        return round(calibrated_support(self.layers, self.across_languages), 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """Why no quote carries a sentence: what the nearest one lacks; nothing for a lack of words."""
+
+    missing: tuple[Fact, ...] = ()
 
 
 def read_sentences(text: str) -> list[Sentence]:
@@ -44,8 +70,8 @@ def read_sentences(text: str) -> list[Sentence]:
     found: list[Sentence] = []
     for start, end in sentences(text):
         raw = text[start:end]
-        numbers = [int(n) for mark in _MARKERS.findall(raw) for n in re.findall(r"\d+", mark)]
-        words = re.sub(r"\s+([.,;:!?])", r"\1", _MARKERS.sub("", raw)).strip()
+        bare, numbers = _without_markers(raw)
+        words = re.sub(r"\s+([.,;:!?])", r"\1", bare).strip()
         if words:
             found.append(Sentence(words, tuple(numbers)))
         elif found and numbers:  # the marker came after the full stop
@@ -53,16 +79,26 @@ def read_sentences(text: str) -> list[Sentence]:
     return found
 
 
+def _without_markers(text: str) -> tuple[str, list[int]]:
+    """Take markers out until none is left; return their numbers, too long ones apart."""
+    numbers: list[int] = []
+    while found := _MARKERS.findall(text):
+        numbers += [int(n) for mark in found for n in re.findall(r"\d+", mark) if len(n) <= 6]
+        text = _MARKERS.sub("", text)
+    return text, numbers
+
+
 def find_support(
     sentence: Sentence, question: str, excerpts: Sequence[Excerpt], similarity: Similarity
-) -> Support | None:
+) -> Support | Unsupported:
     """Find the span of at most three sentences that carries a claim best.
 
-    Support is the share of the claim's keys that the span or its headings hold; keys that only
-    repeat the question weigh half. A number of the claim that stands in neither makes it 0, and so
-    does a claim of which the span holds nothing new. Across languages the cosine similarity to a
-    single sentence counts instead. A marker of the model wins ties; a better span elsewhere
-    corrects it.
+    Spans are tried from the best down, by the share of the claim's keys that they or their headings
+    hold; keys that only repeat the question weigh half. Across languages the cosine similarity to a
+    single sentence counts instead. The first one is taken that holds every fact of the claim (see
+    `app.domain.verification`); but where a clearly better one says the contrary, or one with nearly
+    all of the words holds other facts, none is. A marker of the model wins ties; a better span
+    elsewhere corrects it.
 
     Args:
         sentence: The claim.
@@ -72,47 +108,84 @@ def find_support(
     """
     claim = _Claim(sentence, question)
     if claim.says_nothing:
-        return None
+        return Unsupported()
     spans = [
         span
         for number, excerpt in enumerate(excerpts, start=1)
         for span in _spans(number, excerpt, claim)
     ]
-    foreign = [span for span in spans if span.is_foreign]
-    scores = similarity(sentence.text, [span.quote for span in foreign]) if foreign else []
-    spans += [
-        replace(span, score=max(span.score, score))
-        for span, score in zip(foreign, scores, strict=True)
-    ]
-    supported = [span for span in spans if span.score > 0]
-    if not supported:
+    ranked = sorted(_compared(sentence.text, spans, similarity), key=claim.rank, reverse=True)
+    lacking: list[Fact] | None = None
+    denied: _Span | None = None
+    nearest = 0.0
+    for span in ranked:
+        missing = span.missing(claim.facts)
+        if not missing:
+            if denied and denied.score > span.score + _CLEARLY:
+                break
+            if nearest > max(_NEARLY_ALL, span.words + _FAR_FEWER):
+                break
+            return _support(sentence, span, similarity)
+        lacking = missing if lacking is None else lacking
+        nearest = max(nearest, span.words)
+        if denied is None and all(fact.kind is FactKind.NEGATION for fact in missing):
+            denied, lacking = span, missing
+    return Unsupported(tuple(lacking or ()))
+
+
+def nearest_quote(
+    sentence: Sentence, question: str, excerpts: Sequence[Excerpt]
+) -> tuple[str, float] | None:
+    """The quote with most of a sentence's words, whatever its facts, and their share."""
+    claim = _Claim(sentence, question)
+    if claim.says_nothing:
         return None
-    best = max(
-        supported,
-        key=lambda span: (
-            span.score
-            + _CLAIMED_BONUS * (span.excerpt in sentence.markers)
-            - _LENGTH_COST * span.length
-        ),
-    )
-    return Support(best.excerpt, best.start, best.end, round(min(best.score, 1.0), 4))
+    spans = [span for n, excerpt in enumerate(excerpts, 1) for span in _spans(n, excerpt, claim)]
+    best = max(spans, key=claim.rank, default=None)
+    return (best.quote, best.lexical) if best else None
+
+
+def _support(sentence: Sentence, span: "_Span", similarity: Similarity) -> Support:
+    cosine = span.similarity
+    if cosine is None:
+        cosine = similarity(sentence.text, [span.quote])[0]
+    layers = Layers(1.0, round(min(span.lexical, 1.0), 4), round(min(max(cosine, 0.0), 1.0), 4))
+    across = span.is_foreign and cosine > span.lexical
+    return Support(span.excerpt, span.start, span.end, layers, across)
 
 
 class _Claim:
-    """A sentence's keys, and which of them say more than the question did."""
+    """A sentence's keys and facts, and which of the keys say more than the question did."""
 
     def __init__(self, sentence: Sentence, question: str) -> None:
         asked = set(search_keys(question))
+        self.facts = read_facts(sentence.text)
+        self.language = self.facts.language
+        self.markers = sentence.markers
         self.keys = set(search_keys(sentence.text)) - FUNCTION_KEYS
         self.news = self.keys - asked
-        self.numbers = {key for key in self.keys if _NUMBER.search(key)}
-        self.language = guess_language(sentence.text)
+        self.words = {key for key in self.keys if not _NUMBER.search(key)}
         self.says_nothing = not self.keys or (not self.news and not asked.isdisjoint(QUESTION_KEYS))
 
     def share_in(self, known: set[str]) -> float:
         """The share of the keys that are known; those of the question weigh half."""
-        weights = {key: 1.0 if key in self.news else 0.5 for key in self.keys}
-        return sum(weights[key] for key in self.keys & known) / sum(weights.values())
+        return self._share(self.keys, known)
+
+    def words_in(self, known: set[str]) -> float:
+        """The same without numbers."""
+        return self._share(self.words, known)
+
+    def _share(self, keys: set[str], known: set[str]) -> float:
+        weights = {key: 1.0 if key in self.news else 0.5 for key in keys}
+        return sum(weights[key] for key in keys & known) / (sum(weights.values()) or 1.0)
+
+    def rank(self, span: "_Span") -> float:
+        """How good a quote a span is."""
+        return (
+            span.score
+            + _CLAIMED_BONUS * (span.excerpt in self.markers)
+            - _LENGTH_COST * span.length
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,34 +195,62 @@ class _Span:
     end: int
     length: int
     quote: str
-    score: float
+    lexical: float
+    words: float
+    above: str
     is_foreign: bool
+    similarity: float | None = None
+
+    @property
+    def score(self) -> float:
+        return max(self.lexical, self.similarity or 0.0)
+
+    def missing(self, claim: Facts) -> list[Fact]:
+        return missing_facts(claim, evidence_facts(self.quote), read_facts(self.above))
 
 
 def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
-    """Yield the spans that hold every number of the claim."""
+    """Yield the spans that state something."""
+    passage = excerpt.passage
     titles = set(search_keys(excerpt.heading))
-    around = titles | set(search_keys(excerpt.passage.context))
-    text = excerpt.passage.text
+    above = "\n".join((passage.title, *passage.heading_path, passage.context))
+    known = titles | set(search_keys(passage.context))
+    text = passage.text
     found = sentences(text)
+    keys = [set(search_keys(text[start:end])) for start, end in found]
+    words = [claim.words_in(held | known) for held in keys]
     for first in range(len(found)):
         for last in range(first, min(first + _LONGEST_QUOTE, len(found))):
             start, end = found[first][0], found[last][1]
-            quote = text[start:end]
-            held = set(search_keys(quote))
-            if held <= titles or not claim.numbers <= held | around:
+            held = set().union(*keys[first : last + 1])
+            if held <= titles:
                 continue  # a title states nothing
+            share = claim.words_in(held | known)
+            if first < last and claim.words and share <= max(words[first : last + 1]):
+                continue  # the other sentences would lend nothing but their numbers
             says_it = not claim.news or not claim.news.isdisjoint(held)
-            length = last - first + 1
+            quote = text[start:end]
             yield _Span(
                 excerpt=number,
                 start=start,
                 end=end,
-                length=length,
+                length=last - first + 1,
                 quote=quote,
-                score=claim.share_in(held | around) if says_it else 0.0,
-                is_foreign=length == 1 and guess_language(quote) not in (claim.language, None),
+                lexical=claim.share_in(held | known) if says_it else 0.0,
+                words=share,
+                above=above,
+                is_foreign=first == last and guess_language(quote) not in (claim.language, None),
             )
+
+
+def _compared(text: str, spans: Sequence[_Span], similarity: Similarity) -> Iterator[_Span]:
+    """Yield the spans that carry anything, those of another language with their similarity."""
+    foreign = [span for span in spans if span.is_foreign]
+    scores = similarity(text, [span.quote for span in foreign]) if foreign else []
+    compared = [replace(s, similarity=score) for s, score in zip(foreign, scores, strict=True)]
+    for span in (*compared, *(span for span in spans if not span.is_foreign)):
+        if span.score > 0:
+            yield span
 
 
 def cite(support: Support, excerpt: Excerpt, answer_start: int, answer_end: int) -> Citation:
@@ -169,6 +270,8 @@ def cite(support: Support, excerpt: Excerpt, answer_start: int, answer_end: int)
         answer_start=answer_start,
         answer_end=answer_end,
         support=support.score,
+        layers=support.layers,
+        document_sha256=passage.document_sha256,
     )
 
 

@@ -127,6 +127,7 @@ class Passage:
     `coverage` in [0, 1] is the share of the question's keys that it holds, rare keys weighing more.
     `gap` is the white space up to the next chunk, None where none follows at once.
     `duplicates` are other readable documents that say the same in nearly the same words.
+    `document_sha256` is of the document's original bytes.
     """
 
     chunk_id: int
@@ -152,6 +153,7 @@ class Passage:
     similarity: float = 0.0
     coverage: float = 0.0
     duplicates: tuple[str, ...] = ()
+    document_sha256: str | None = None
 
 
 def index_text(title: str, heading_path: Sequence[str], context: str, text: str) -> str:

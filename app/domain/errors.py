@@ -21,6 +21,7 @@ OporaError
 │   ├── ModelServerTimeout    504
 │   ├── EmbedderUnavailable
 │   ├── RerankerUnavailable
+│   ├── EntailmentUnavailable
 │   ├── StorageUnavailable
 │   └── SourceUnavailable
 ├── DocumentRejected          a terminal state of a document, with its reason
@@ -199,6 +200,12 @@ class SourceUnavailable(Unavailable):
     """A source cannot be reached or not be listed to its end; nothing of it was deleted."""
 
     code = "source_unavailable"
+
+
+class EntailmentUnavailable(Unavailable):
+    """The entailment model fails, so no sentence can be checked as configured."""
+
+    code = "entailment_unavailable"
 
 
 class DocumentRejected(OporaError):

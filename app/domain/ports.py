@@ -195,6 +195,23 @@ class Reranker(Protocol):
         ...
 
 
+class EntailmentModel(Protocol):
+    """Says whether a text follows from another one. Calls block."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        ...
+
+    def score(self, premises: Sequence[str], hypotheses: Sequence[str]) -> Scores:
+        """Return for each pair the probability that the hypothesis follows: float32 (n,).
+
+        Raises:
+            EntailmentUnavailable: The model fails.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a chat prompt; role is `system`, `user` or `assistant`."""

@@ -75,6 +75,15 @@ def in_dictionary(word: str) -> bool:
     return bool(_morphology().word_is_known(word))
 
 
+@lru_cache(_CACHED_WORDS)
+def proper_name(word: str) -> bool:
+    """Whether the dictionary takes a lower-case Russian word for the name of a person or place."""
+    if not is_cyrillic(word) or len(word) < 3:
+        return False
+    tag = _morphology().parse(word)[0].tag
+    return any(mark in tag for mark in ("Surn", "Name", "Patr", "Geox", "Orgn"))
+
+
 def _lemma(word: str) -> str:
     if len(word) <= 2:
         return word

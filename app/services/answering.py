@@ -1,6 +1,7 @@
 """From a question to an answer that carries its evidence, or to an honest abstention."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from app.domain.answers import (
     Provenance,
     Usage,
 )
-from app.domain.citations import Sentence, cite, find_support, read_sentences, with_marker
+from app.domain.citations import Sentence, cite, read_sentences, with_marker
 from app.domain.documents import Passage, SearchFilters
 from app.domain.errors import Overloaded
 from app.domain.evidence import Excerpt, Similarity, choose_evidence, render
@@ -29,14 +30,15 @@ from app.domain.text import guess_language, sentences
 from app.services.retrieval import Retrieval, SearchOptions, SearchResult
 from app.services.rewriting import OTHER_LANGUAGE, Rewriter
 from app.services.turns import read_turns, store_turn
+from app.services.verification import Verification
 from app.settings import AnsweringSettings
-from app.telemetry import ANSWERS, ANSWERS_IN_FLIGHT, get_logger, stage
-
-log = get_logger(__name__)
+from app.telemetry import ANSWERS, ANSWERS_IN_FLIGHT, stage
 
 # On XQuAD, Russian questions over English paragraphs: at the default threshold half of the
 # answerable questions and 5 % of the unanswerable ones pass.
 _FOREIGN_WEIGHT = 0.8
+# What PostgreSQL does not take as text: NUL, and halves of characters.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _REFUSALS = ("no answer", "нет ответа")
 
 
@@ -118,6 +120,7 @@ class Answering:
         retrieval: Retrieval,
         chat: ChatModel,
         rewriter: Rewriter,
+        verification: Verification,
         settings: AnsweringSettings,
         max_concurrent: int,
     ) -> None:
@@ -125,6 +128,7 @@ class Answering:
         self._retrieval = retrieval
         self._chat = chat
         self._rewriter = rewriter
+        self._verification = verification
         self._settings = settings
         self._max_concurrent = max_concurrent
         self._in_flight = 0
@@ -208,6 +212,7 @@ class Answering:
             ) as events:
                 async for event in events:
                     yield event
+        timings_ms["verify"] = round(draft.verify_ms, 3)
         timings_ms["total"] = round((perf_counter() - started) * 1000, 3)
         provenance = Provenance(self._chat.model, generation_id, PROMPT_VERSION)
         result = draft.result(provenance, timings_ms)
@@ -266,7 +271,7 @@ class Answering:
                 async for delta in deltas:
                     if delta.text and "first_token" not in timings_ms:
                         timings_ms["first_token"] = round((perf_counter() - begun) * 1000, 3)
-                    written += delta.text
+                    written += _UNSTORABLE.sub("", delta.text)
                     draft.usage = delta.usage or draft.usage
                     cut = cut or delta.finish_reason == "length"
                     if _refuses(written):
@@ -295,9 +300,12 @@ class Answering:
         excerpts: Sequence[Excerpt],
         draft: "_Draft",
     ) -> list[Token | Cited]:
-        support = await asyncio.to_thread(find_support, sentence, asked, excerpts, draft.similarity)
-        if support is None or support.score < self._settings.min_support:
-            log.debug("answer.sentence_dropped", support=support.score if support else 0.0)
+        begun = perf_counter()
+        support = await asyncio.to_thread(
+            self._verification.check, sentence, asked, excerpts, draft.similarity
+        )
+        draft.verify_ms += (perf_counter() - begun) * 1000
+        if support is None:
             return []
         text = with_marker(sentence.text, support.excerpt)
         lead = " " if draft.text else ""
@@ -338,6 +346,7 @@ class _Draft:
         self.text = ""
         self.citations: list[Citation] = []
         self.usage = Usage()
+        self.verify_ms = 0.0
         self.reason: AbstentionReason | None = None
 
     def result(self, provenance: Provenance, timings_ms: dict[str, float]) -> Answer | Abstention:

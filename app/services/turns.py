@@ -1,5 +1,7 @@
 """The turns of a conversation: read for the next question, stored with their evidence."""
 
+from dataclasses import asdict
+
 from app.db.base import new_id, now
 from app.db.models import AnswerCitation, AnswerPassage, AnswerRow, Conversation
 from app.db.repositories import answers as answer_rows
@@ -120,4 +122,5 @@ def _row(
 
 def _citation_fields(citation: Citation) -> dict[str, object]:
     fields = {name: getattr(citation, name) for name in Citation.__slots__}
-    return fields | {"pages": list(citation.pages)}
+    layers = asdict(citation.layers) if citation.layers else None
+    return fields | {"pages": list(citation.pages), "layers": layers}

@@ -47,6 +47,7 @@ JOB = {
 }
 PASSAGE = {
     "duplicates",
+    "context",
     "chunk_id",
     "document_id",
     "version",
@@ -88,6 +89,8 @@ CITATION = {
     "answer_start",
     "answer_end",
     "support",
+    "layers",
+    "document_sha256",
 }
 
 

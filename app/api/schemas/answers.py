@@ -1,5 +1,6 @@
 """Bodies of search, questions and conversations."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -32,7 +33,11 @@ class SearchRequest(Body):
 
 
 class Passage(BaseModel):
-    """A found piece of a document; `duplicates` are other documents that say the same."""
+    """A found piece of a document.
+
+    `context` is the header of the table that its rows belong to; `duplicates` are other documents
+    that say the same.
+    """
 
     chunk_id: str
     document_id: str
@@ -40,6 +45,7 @@ class Passage(BaseModel):
     title: str
     source_uri: str | None
     text: str
+    context: str
     pages: list[int]
     heading_path: list[str]
     char_start: int
@@ -90,6 +96,15 @@ class AskRequest(Body):
     stream: bool = False
 
 
+class Layers(BaseModel):
+    """What each layer of the check found, in [0, 1]; null where it was not asked."""
+
+    facts: float
+    lexical: float
+    embedding: float | None
+    entailment: float | None
+
+
 class Citation(BaseModel):
     """A sentence of the answer and the exact piece of a document that carries it."""
 
@@ -106,12 +121,16 @@ class Citation(BaseModel):
     answer_start: int
     answer_end: int
     support: float
+    layers: Layers | None
+    document_sha256: str | None
 
     @classmethod
     def of(cls, citation: answers.Citation) -> "Citation":
         """From the domain's citation."""
         fields = {name: getattr(citation, name) for name in cls.model_fields}
-        return cls.model_validate(fields | {"chunk_id": str(citation.chunk_id)}, strict=False)
+        layers = asdict(citation.layers) if citation.layers else None
+        changed = {"chunk_id": str(citation.chunk_id), "layers": layers}
+        return cls.model_validate(fields | changed, strict=False)
 
 
 class Usage(BaseModel):

@@ -87,6 +87,8 @@ class AnswerCitation(Base):
     answer_start: Mapped[int]
     answer_end: Mapped[int]
     support: Mapped[float]
+    layers: Mapped[dict[str, object] | None]
+    document_sha256: Mapped[str | None]
 
 
 class FeedbackRow(Base):

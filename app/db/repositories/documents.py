@@ -181,7 +181,7 @@ async def get_version(
 _PASSAGES = """
     SELECT c.chunk_id, c.document_id, c.version, c.ordinal, c.tokens, d.title, d.source_uri, c.text,
            c.context, c.pages, c.heading_path, c.char_start, c.char_end, v.language, d.updated_at,
-           v.flags, c.gap
+           v.flags, c.gap, v.sha256
     FROM chunk c
     JOIN document d ON d.document_id = c.document_id AND d.live_version = c.version
     JOIN document_version v ON v.document_id = c.document_id AND v.version = c.version
@@ -230,6 +230,7 @@ def _passage(row: TupleRow, hit: Fused) -> Passage:
         score=hit.score,
         found_by=hit.found_by,
         similarity=hit.dense,
+        document_sha256=row[17],
     )
 
 

@@ -1,0 +1,1 @@
+"""What says whether a text follows from another one."""
