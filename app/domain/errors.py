@@ -23,6 +23,7 @@ OporaError
 │   ├── RerankerUnavailable
 │   ├── StorageUnavailable
 │   └── SourceUnavailable
+├── SchemaMismatch            502, the model does not keep to the schema
 ├── DocumentRejected          a terminal state of a document, with its reason
 │   ├── EmptyDocument
 │   ├── UnreadableDocument
@@ -199,6 +200,12 @@ class SourceUnavailable(Unavailable):
     """A source cannot be reached or not be listed to its end; nothing of it was deleted."""
 
     code = "source_unavailable"
+
+
+class SchemaMismatch(OporaError):
+    """The model's JSON does not keep to the schema that was asked for, nor did its second try."""
+
+    code = "schema_mismatch"
 
 
 class DocumentRejected(OporaError):
