@@ -39,7 +39,7 @@ test: $(VENV)/.dev  ## install what the tests need and run them all, real parts 
 	$(BIN)/pytest
 	.cache/st-env/bin/python -m pytest --noconftest -q -m embedding_models tests/contracts/test_embedder.py tests/contracts/test_reranker.py
 
-test-clients: $(VENV)/.dev  ## install the real OpenAI clients and Open WebUI (2.4 GB) and ask with each
+test-clients: $(VENV)/.dev  ## install the real OpenAI clients and Open WebUI (2.7 GB) and ask with each
 	$(BIN)/python -m tests.clients
 
 lock: $(VENV)/bin/python  ## write the lock files anew

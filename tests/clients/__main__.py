@@ -1,6 +1,6 @@
 """Asks Opora with the real clients and prints a table: `make test-clients`.
 
-Each client is installed from PyPI into an environment of its own, 2.4 GB in all, once. The model
+Each client is installed from PyPI into an environment of its own, 2.7 GB in all, once. The model
 server is the one of the end-to-end tests, which answers with the first sentence of the evidence.
 """
 
