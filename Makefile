@@ -39,6 +39,9 @@ test: $(VENV)/.dev  ## install what the tests need and run them all, real parts 
 	$(BIN)/pytest
 	.cache/st-env/bin/python -m pytest --noconftest -q -m embedding_models tests/contracts/test_embedder.py tests/contracts/test_entailment.py tests/contracts/test_reranker.py
 
+test-clients: $(VENV)/.dev  ## install the real OpenAI clients and Open WebUI (2.7 GB) and ask with each
+	$(BIN)/python -m tests.clients
+
 lock: $(VENV)/bin/python  ## write the lock files anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile -q --override requirements/overrides.txt --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 --extra cpu pyproject.toml -o requirements/default.txt
@@ -59,4 +62,4 @@ bench-ingest: install  ## chunks per CPU-second beside LangChain, LlamaIndex and
 clean:  ## remove .venv and caches, keep the data
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help install serve check test lock bench-samples bench-retrieval bench-ingest clean
+.PHONY: help install serve check test test-clients lock bench-samples bench-retrieval bench-ingest clean

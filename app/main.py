@@ -16,6 +16,7 @@ from app.api.gate import Gate
 from app.api.routes import (
     admin,
     answers,
+    assistants,
     documents,
     generations,
     glossary,
@@ -30,7 +31,18 @@ from app.wiring import Services
 
 log = get_logger(__name__)
 
-ROUTES = (documents, sources, jobs, answers, openai, admin, generations, glossary, operations)
+ROUTES = (
+    documents,
+    sources,
+    jobs,
+    answers,
+    assistants,
+    openai,
+    admin,
+    generations,
+    glossary,
+    operations,
+)
 
 _WARM_INTERVAL_S = 2
 _STATIC = Path(web.__file__).with_name("static")
@@ -73,9 +85,12 @@ def create_app(services: Services) -> FastAPI:
         ]
         for follower in followers:
             follower.add_done_callback(_end_when_lost)
-        warmer = asyncio.create_task(_warm(services))
+        others = [
+            asyncio.create_task(_warm(services)),
+            asyncio.create_task(services.retention.keep()),
+        ]
         yield
-        tasks = (*followers, warmer)
+        tasks = (*followers, *others)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -36,6 +36,11 @@ class HttpSettings(Group):
     max_concurrent_answers: int = Field(
         16, gt=0, description="Answers in the making per process; one more is answered 429."
     )
+    user_header_secret: SecretStr | None = Field(
+        None,
+        description="What a front end signs its users' header with (JWT, HS256), at least 32 "
+        "characters; rights then follow the person. Unset: that header counts for nothing.",
+    )
 
 
 class DatabaseSettings(Group):
@@ -46,10 +51,6 @@ class DatabaseSettings(Group):
         description="PostgreSQL 15 or later, as `postgresql://user:password@host/name`. "
         "Unset: Opora starts its own under the data directory.",
     )
-    pool_size: int = Field(
-        10, gt=0, description="Connections per process, and as many again that only read."
-    )
-    statement_timeout_s: float = Field(30, gt=0, description="Longest SQL statement, in seconds.")
 
 
 class LlmSettings(Group):
@@ -178,6 +179,9 @@ class AnsweringSettings(Group):
         le=1,
         description="Support below which a sentence does not leave the house; docs/verification.md "
         "says what share of unsupported sentences each value lets through.",
+    )
+    conversation_days: int = Field(
+        0, ge=0, description="Days after its last turn that a conversation is kept; 0 is for ever."
     )
 
 

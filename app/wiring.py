@@ -30,20 +30,20 @@ from app.engines.reranker.http import HttpReranker
 from app.engines.reranker.overlap import OverlapReranker
 from app.services.access import Access
 from app.services.answering import Answering
+from app.services.assistants import Assistants
 from app.services.documents import DEFAULT_COLLECTION, Documents
 from app.services.generations import Generations
 from app.services.glossary import LiveGlossary
 from app.services.live_index import LiveIndex
 from app.services.recipes import Recipes
 from app.services.reindexing import Reindexes
+from app.services.retention import Retention
 from app.services.retrieval import Retrieval
 from app.services.rewriting import Rewriter
 from app.services.secrets import SecretBox
 from app.services.sources import Sources
 from app.services.verification import Verification
 from app.settings import EmbedderSettings, Settings
-
-DEFAULT_ASSISTANT = "opora"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +62,16 @@ class Services:
     index: LiveIndex
     glossary: LiveGlossary
     retrieval: Retrieval
+    assistants: Assistants
     answering: Answering
     chat: ChatModel
+    retention: Retention
 
     async def close(self) -> None:
         """Release connections."""
         await asyncio.to_thread(self.retrieval.close)
         await self.chat.close()
         await self.database.close()
-
-
-def build_database(settings: Settings, url: str) -> Database:
-    """A pool on a database URL."""
-    return Database(url, settings.database.pool_size, settings.database.statement_timeout_s)
 
 
 def build_embedder(settings: EmbedderSettings) -> Embedder:
@@ -183,7 +180,7 @@ def build_verification(settings: Settings) -> Verification:
 
 def build_services(settings: Settings, url: str) -> Services:
     """Wire the app's use cases on a database URL."""
-    database = build_database(settings, url)
+    database = Database(url)
     blobs = build_blobs(settings)
     recipes = build_recipes(settings, database)
     generations = build_generations(settings, database)
@@ -191,10 +188,11 @@ def build_services(settings: Settings, url: str) -> Services:
     glossary = LiveGlossary(database)
     retrieval = build_retrieval(settings, database, index, glossary)
     chat = build_chat(settings)
+    secret = settings.http.user_header_secret
     return Services(
         settings=settings,
         database=database,
-        access=Access(database),
+        access=Access(database, secret.get_secret_value() if secret else None),
         documents=Documents(database, blobs),
         sources=Sources(database, SecretBox(settings.data)),
         blobs=blobs,
@@ -204,6 +202,7 @@ def build_services(settings: Settings, url: str) -> Services:
         index=index,
         glossary=glossary,
         retrieval=retrieval,
+        assistants=Assistants(database),
         answering=Answering(
             database,
             retrieval,
@@ -214,6 +213,7 @@ def build_services(settings: Settings, url: str) -> Services:
             settings.http.max_concurrent_answers,
         ),
         chat=chat,
+        retention=Retention(database, settings.answering.conversation_days),
     )
 
 
@@ -223,7 +223,7 @@ async def prepare_database(settings: Settings, url: str) -> tuple[str | None, bo
     Returns:
         The admin key where it is known, and whether the database holds no document yet.
     """
-    database = build_database(settings, url)
+    database = Database(url)
     wanted = settings.admin_key.get_secret_value() if settings.admin_key else None
     try:
         async with database.transaction() as session:

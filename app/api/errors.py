@@ -19,6 +19,7 @@ from app.domain.errors import (
     NotFound,
     OporaError,
     Overloaded,
+    SchemaMismatch,
     StorageUnavailable,
     Unauthenticated,
     Unavailable,
@@ -40,6 +41,7 @@ _STATUSES: tuple[tuple[type[OporaError], int, str], ...] = (
     (Overloaded, 429, "Too many requests"),
     (ModelServerTimeout, 504, "The model server is too slow"),
     (Unavailable, 503, "Unavailable"),
+    (SchemaMismatch, 502, "The model did not keep to the schema"),
     (OporaError, 500, "Internal error"),
 )
 _RETRY_AFTER_S = 5

@@ -10,7 +10,7 @@ from structlog.contextvars import bound_contextvars
 from app.api.errors import error_response
 from app.domain.errors import BodyTooLarge, OporaError, Unauthenticated
 from app.domain.glossary import MOST_BYTES
-from app.services.access import Access
+from app.services.access import USER_HEADER, Access
 from app.settings import HttpSettings
 from app.telemetry import REQUEST_SECONDS, REQUESTS, get_logger
 
@@ -71,9 +71,9 @@ class Gate:
         path: str = scope["path"]
         try:
             if not (path == "/" or path in _OPEN or path.startswith(("/static/", "/docs/"))):
-                scope.setdefault("state", {})["caller"] = await self._access.authenticate(
-                    _bearer(headers)
-                )
+                caller = await self._access.authenticate(_bearer(headers))
+                caller = await self._access.behind(caller, headers.get(USER_HEADER))
+                scope.setdefault("state", {})["caller"] = caller
             limit = self._limit(scope["method"], path)
             declared = headers.get("content-length", "")
             if declared.isdigit() and int(declared) > limit:

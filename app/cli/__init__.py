@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from app.cli import evaluate, glossary, jobs, output, sources, verify
+from app.cli import assistants, evaluate, glossary, jobs, output, sources, verify
 from app.cli.output import Json, err, out, print_json
 from app.domain.access import Scope
 from app.domain.errors import ConfigurationError, OporaError
@@ -26,6 +26,7 @@ cli = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 cli.add_typer(keys, name="keys")
+cli.add_typer(assistants.commands, name="assistants")
 cli.add_typer(glossary.commands, name="glossary")
 cli.add_typer(evaluate.commands, name="evaluate")
 cli.add_typer(jobs.commands, name="jobs")
@@ -146,10 +147,16 @@ def ingest(
 def ask(
     question: str,
     collection: Annotated[list[str] | None, typer.Option(help="Only in these.")] = None,
+    assistant: Annotated[str | None, typer.Option(help="The one that answers.")] = None,
     as_json: Json = False,
 ) -> None:
     """Ask a running Opora."""
-    body = {"question": question, "collections": collection or [], "stream": not as_json}
+    body = {
+        "question": question,
+        "collections": collection or [],
+        "assistant": assistant,
+        "stream": not as_json,
+    }
     client = output.client()
     if as_json:
         print_json(client.call("POST", "/v1/ask", body))

@@ -169,14 +169,14 @@ def _look_up(settings: Settings, cited: Iterable[tuple[str, int]]) -> Known:
         url = start_embedded(settings.data).get_uri()
     else:
         raise ConfigurationError("no database is configured and none lies in the data directory")
-    return asyncio.run(_read(settings, url, cited))
+    return asyncio.run(_read(url, cited))
 
 
-async def _read(settings: Settings, url: str, cited: Iterable[tuple[str, int]]) -> Known:
+async def _read(url: str, cited: Iterable[tuple[str, int]]) -> Known:
     from app.db.repositories import documents as document_rows
-    from app.wiring import build_database
+    from app.db.session import Database
 
-    database = build_database(settings, url)
+    database = Database(url)
     known: Known = {}
     try:
         async with database.transaction() as session:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
+from app.domain.assistants import DEFAULT_ASSISTANT, FormatType
 from app.domain.documents import Passage
 from app.domain.verification import Layers
 
@@ -56,6 +58,13 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """Both together."""
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -65,11 +74,17 @@ class Provenance:
     generation_id: str
     prompt_version: str
     adapter: str | None = None
+    assistant: str = DEFAULT_ASSISTANT
+    format: FormatType = FormatType.TEXT
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A grounded answer: each sentence in it has a citation."""
+    """A grounded answer: each sentence in it, or each value, has a citation.
+
+    `text` has the form that was asked for; as JSON it is the text of `data`. `is_cut` says that the
+    model came to its limit of tokens.
+    """
 
     text: str
     citations: tuple[Citation, ...]
@@ -77,6 +92,8 @@ class Answer:
     provenance: Provenance
     usage: Usage = Usage()
     timings_ms: dict[str, float] = field(default_factory=dict)
+    data: Any = None
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ OporaError
 │   ├── EntailmentUnavailable
 │   ├── StorageUnavailable
 │   └── SourceUnavailable
+├── SchemaMismatch            502, the model does not keep to the schema
 ├── DocumentRejected          a terminal state of a document, with its reason
 │   ├── EmptyDocument
 │   ├── UnreadableDocument
@@ -206,6 +207,12 @@ class EntailmentUnavailable(Unavailable):
     """The entailment model fails, so no sentence can be checked as configured."""
 
     code = "entailment_unavailable"
+
+
+class SchemaMismatch(OporaError):
+    """The model's JSON does not keep to the schema that was asked for, nor did its second try."""
+
+    code = "schema_mismatch"
 
 
 class DocumentRejected(OporaError):

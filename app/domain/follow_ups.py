@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from app.domain.evidence import estimate_tokens
 from app.domain.ports import KeyWeights
 from app.domain.text import FUNCTION_KEYS, QUESTION_KEYS, search_keys
 from app.domain.words import lower
@@ -38,6 +39,7 @@ _WITHOUT_TOPIC = (
         "instead former latter that there".split()
     )
 )
+_MARKER = re.compile(r"\s*\[\d+\]")
 _WORD = re.compile(r"[\w'-]+")
 _GOES_ON = re.compile(
     r"\W*(?:а|и|но|или|ну|так|тогда|and|but|or|so|also|then|ok|okay|what about|how about)\b"
@@ -113,6 +115,19 @@ def leans(question: str) -> bool:
             return True
         named += bool(topic_keys(word))
     return named == 0 or (named == 1 and not definition)
+
+
+def recalled(history: Sequence[Turn], budget_tokens: int) -> str:
+    """Return the last turns that fit into a budget of estimated tokens, whole, the oldest first."""
+    told: list[str] = []
+    for turn in reversed(history):
+        lines = [turn.question, _MARKER.sub("", turn.answer)]
+        text = "\n".join(f"- {line}" for line in lines if line)
+        budget_tokens -= estimate_tokens(text)
+        if budget_tokens < 0:
+            break
+        told.insert(0, text)
+    return "\n".join(told)
 
 
 def topic_keys(text: str) -> list[str]:

@@ -222,11 +222,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ChatParams:
-    """How to generate. `adapter` names a LoRA that the server has loaded."""
+    """How to generate.
+
+    `model` names another than the configured one, `adapter` a LoRA that the server has loaded.
+    """
 
     max_tokens: int
     temperature: float = 0.0
     stop: tuple[str, ...] = ()
+    model: str | None = None
     adapter: str | None = None
     response_format: dict[str, Any] | None = None
 

@@ -2,17 +2,23 @@
 
 import hashlib
 import secrets
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+
+import jwt
 
 from app.db.models import ApiKey
 from app.db.repositories import access as access_rows
 from app.db.session import Database
 from app.domain.access import AccessScope, Scope
-from app.domain.errors import NotFound, Unauthenticated
+from app.domain.errors import ConfigurationError, NotFound, Unauthenticated
 
 KEY_PREFIX = "opora_"
 ADMIN_USER = "admin"
+USER_HEADER = "x-openwebui-user-jwt"
+_SHORTEST_SECRET = 32  # characters; RFC 7518, section 3.2, for HS256
+_LEEWAY_S = 30  # between the clocks of two machines
 
 
 def new_key() -> str:
@@ -26,10 +32,24 @@ def digest(key: str) -> bytes:
 
 
 class Access:
-    """API keys: making, checking, revoking."""
+    """API keys: making, checking, revoking.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where they are.
+        user_secret: What front ends sign their user header with; None where none may speak for
+            a person.
+
+    Raises:
+        ConfigurationError: The secret has less than 32 characters.
+    """
+
+    def __init__(self, database: Database, user_secret: str | None = None) -> None:
+        if user_secret is not None and len(user_secret) < _SHORTEST_SECRET:
+            raise ConfigurationError(
+                f"OPORA_HTTP__USER_HEADER_SECRET: must have at least {_SHORTEST_SECRET} characters"
+            )
         self._database = database
+        self._user_secret = user_secret
 
     async def authenticate(self, key: str) -> AccessScope:
         """Return what the bearer of a key may do and read.
@@ -42,6 +62,32 @@ class Access:
         if found is None:
             raise Unauthenticated("the API key is unknown, expired or revoked")
         return found
+
+    async def behind(self, caller: AccessScope, token: str | None) -> AccessScope:
+        """Return who asks through a front end: the person that its signed user header names.
+
+        That person may ask, where the front end's key may, and nothing else. Without a header, or
+        without a secret to check it by, it is the caller.
+
+        Args:
+            caller: The bearer of the front end's key.
+            token: The header: a JWT by HS256 with `sub`, the front end's id of the person, or
+                `email`, and `exp`. The first of them that is an id of Opora's is the person's;
+                somebody unknown to Opora reads what is public.
+
+        Raises:
+            Unauthenticated: The signature is wrong, the token is over or names nobody, or the
+                person is disabled.
+        """
+        if token is None or self._user_secret is None:
+            return caller
+        names = _named(token, self._user_secret)
+        async with self._database.reading() as connection:
+            person = await access_rows.find_person(connection, names)
+        if person is None:
+            raise Unauthenticated("the person of the user header is disabled")
+        may_ask = caller.is_admin or Scope.ASK in caller.scopes
+        return replace(person, scopes=frozenset({Scope.ASK} if may_ask else ()))
 
     async def create_key(
         self,
@@ -92,6 +138,22 @@ class Access:
         if wanted is None:
             _keep(kept, key)
         return key
+
+
+def _named(token: str, secret: str) -> list[str]:
+    """Check a user header and return the names that it gives its person."""
+    try:
+        claims = jwt.decode(
+            token, secret, algorithms=["HS256"], options={"require": ["exp"]}, leeway=_LEEWAY_S
+        )
+    except jwt.InvalidTokenError as error:
+        raise Unauthenticated(f"the user header is not good: {error}") from None
+    email = str(claims.get("email") or "").strip()
+    names = [str(claims.get("sub") or "").strip(), email, email.lower()]
+    named = [name for name in dict.fromkeys(names) if name and "\x00" not in name]
+    if not named:
+        raise Unauthenticated("the user header names nobody")
+    return named
 
 
 def _read(kept: Path) -> str | None:

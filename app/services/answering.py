@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 
@@ -15,20 +15,24 @@ from app.domain.answers import (
     AbstentionReason,
     Answer,
     AnswerStatus,
-    Citation,
     Provenance,
-    Usage,
 )
-from app.domain.citations import Sentence, cite, read_sentences, with_marker
-from app.domain.documents import Passage, SearchFilters
+from app.domain.assistants import FormatType, Unsupported
+from app.domain.citations import Sentence, Support, cite, read_sentences, with_marker
+from app.domain.documents import Passage
 from app.domain.errors import Overloaded
-from app.domain.evidence import Excerpt, Similarity, choose_evidence, render
-from app.domain.follow_ups import Asked
+from app.domain.evidence import choose_evidence
+from app.domain.follow_ups import Asked, leans, recalled
+from app.domain.html_form import HtmlForm
 from app.domain.ports import ChatModel, ChatParams, Embedder
 from app.domain.prompts import PROMPT_VERSION, answer_prompt, prompt
+from app.domain.structured import AnswerSchema, ground
 from app.domain.text import guess_language, sentences
+from app.domain.unlinking import unlinked
+from app.services.drafts import Cited, Draft, Order, Question, Token
 from app.services.retrieval import Retrieval, SearchOptions, SearchResult
 from app.services.rewriting import OTHER_LANGUAGE, Rewriter
+from app.services.structured import refuses, write_structured
 from app.services.turns import read_turns, store_turn
 from app.services.verification import Verification
 from app.settings import AnsweringSettings
@@ -39,19 +43,7 @@ from app.telemetry import ANSWERS, ANSWERS_IN_FLIGHT, stage
 _FOREIGN_WEIGHT = 0.8
 # What PostgreSQL does not take as text: NUL, and halves of characters.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_REFUSALS = ("no answer", "нет ответа")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked and how."""
-
-    text: str
-    conversation_id: str | None = None
-    filters: SearchFilters = field(default_factory=SearchFilters)
-    language: str | None = None
-    temperature: float = 0.0
-    max_tokens: int | None = None
+_HISTORY_TOKENS = 160  # estimated; of the turns before, in the prompt of a question that leans
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +52,6 @@ class Retrieved:
 
     passages: tuple[Passage, ...]
     generation_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A piece of the final text: a whole sentence that has its citation."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cited:
-    """The citation of the sentence just sent."""
-
-    citation: Citation
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +162,11 @@ class Answering:
     ) -> AsyncGenerator[AnswerEvent, None]:
         started = perf_counter()
         history = await read_turns(self._database, scope, question.conversation_id)
+        history = history or list(question.history)
         rewriting_ms: dict[str, float] = {}
         asked = await self._rewriter.stand_alone(question.text, history, rewriting_ms)
         found = await self._search(scope, question, asked, rewriting_ms)
-        language = question.language or found.language
+        language = question.assistant.language or question.language or found.language
         timings_ms = rewriting_ms | found.result.timings_ms
         similarity = partial(_similarity, found.result.index.embedder)
         with stage("choose_evidence", timings_ms):
@@ -199,7 +178,7 @@ class Answering:
                 similarity,
             )
         passages = tuple(excerpt.passage for excerpt in excerpts)
-        draft = _Draft(language, passages, similarity)
+        draft = Draft(language, passages, similarity)
         generation_id = found.result.generation_id
         yield Retrieved(passages, generation_id)
         if not excerpts:
@@ -207,14 +186,22 @@ class Answering:
         elif found.strength < self._settings.min_evidence:
             draft.reason = AbstentionReason.WEAK_EVIDENCE
         else:
-            async with aclosing(
-                self._write(question, found.text, language, excerpts, draft, timings_ms)
-            ) as events:
+            told = recalled(history, _HISTORY_TOKENS) if leans(question.text) else ""
+            order = Order(question, found.text, language, excerpts, told)
+            async with aclosing(self._form(order, draft, timings_ms)) as events:
                 async for event in events:
                     yield event
         timings_ms["verify"] = round(draft.verify_ms, 3)
         timings_ms["total"] = round((perf_counter() - started) * 1000, 3)
-        provenance = Provenance(self._chat.model, generation_id, PROMPT_VERSION)
+        assistant = question.assistant
+        provenance = Provenance(
+            assistant.model or self._chat.model,
+            generation_id,
+            PROMPT_VERSION,
+            assistant.adapter,
+            assistant.name,
+            question.form.type,
+        )
         result = draft.result(provenance, timings_ms)
         answer_id, conversation_id = await store_turn(
             self._database, scope, question.conversation_id, question.text, result
@@ -245,26 +232,59 @@ class Answering:
         again = await self._retrieval.search(scope, both, limit, options, found.result.index)
         return _Found(again, translated)
 
+    async def _form(
+        self, order: Order, draft: Draft, timings_ms: dict[str, float]
+    ) -> AsyncGenerator[Token | Cited, None]:
+        """Let the model write in the form that was asked for."""
+        form = order.question.form.type
+        write = self._write_data if form is FormatType.JSON_SCHEMA else self._write
+        html = HtmlForm() if form is FormatType.HTML else None
+        async with aclosing(write(order, draft, timings_ms)) as events:
+            async for event in events:
+                if html is None:
+                    yield event
+                elif isinstance(event, Token):
+                    yield Token(html.sentence(event.text))
+                else:
+                    yield Cited(html.citation(event.citation))
+        if html is not None and draft.reason is None:
+            yield Token(html.end())
+            draft.text, draft.citations = html.text, html.citations
+
+    async def _write_data(
+        self, order: Order, draft: Draft, timings_ms: dict[str, float]
+    ) -> AsyncGenerator[Token | Cited, None]:
+        """Let the model fill in JSON; it leaves as a whole, each value with its citation."""
+        schema = AnswerSchema(order.question.form.schema or {})
+        grounding = partial(
+            ground,
+            schema=schema,
+            excerpts=order.excerpts,
+            check=partial(self._support, order=order, draft=draft),
+        )
+        with stage("generate", timings_ms):
+            done = await write_structured(
+                self._chat,
+                order.data_messages(schema),
+                self._params(order.question),
+                schema,
+                order.language,
+                grounding,
+            )
+        draft.usage, draft.reason = done.usage, done.reason
+        if done.grounded is not None:
+            draft.data, draft.text = done.data, done.grounded.text
+            yield Token(draft.text)
+            for citation in done.grounded.citations:
+                draft.citations.append(citation)
+                yield Cited(citation)
+
     async def _write(
-        self,
-        question: Question,
-        asked: str,
-        language: str,
-        excerpts: Sequence[Excerpt],
-        draft: "_Draft",
-        timings_ms: dict[str, float],
+        self, order: Order, draft: Draft, timings_ms: dict[str, float]
     ) -> AsyncGenerator[Token | Cited, None]:
         """Let the model write; each sentence leaves once a quote carries it, or not at all."""
-        messages = answer_prompt(language, render(excerpts), asked)
-        params = ChatParams(
-            max_tokens=min(
-                question.max_tokens or self._settings.max_answer_tokens,
-                self._settings.max_answer_tokens,
-            ),
-            temperature=question.temperature,
-        )
+        messages, params = order.messages(), self._params(order.question)
         written, read = "", 0
-        cut = False
         with stage("generate", timings_ms):
             begun = perf_counter()
             async with aclosing(self._chat.stream(messages, params)) as deltas:
@@ -273,47 +293,73 @@ class Answering:
                         timings_ms["first_token"] = round((perf_counter() - begun) * 1000, 3)
                     written += _UNSTORABLE.sub("", delta.text)
                     draft.usage = delta.usage or draft.usage
-                    cut = cut or delta.finish_reason == "length"
-                    if _refuses(written):
+                    draft.is_cut = draft.is_cut or delta.finish_reason == "length"
+                    if refuses(written):
                         draft.reason = AbstentionReason.MODEL_FOUND_NOTHING
                         continue  # the rest is only the usage
                     *whole, _ = sentences(written[read:]) or [(0, 0)]
                     if whole:
                         end = read + whole[-1][1]
                         for sentence in read_sentences(written[read:end]):
-                            for event in await self._check(sentence, asked, excerpts, draft):
+                            for event in await self._release(sentence, order, draft):
                                 yield event
                         read = end
         if draft.reason is AbstentionReason.MODEL_FOUND_NOTHING:
             return
         for sentence in read_sentences(written[read:]):
-            if not (cut and draft.citations):  # a sentence cut off by the limit claims nothing
-                for event in await self._check(sentence, asked, excerpts, draft):
+            if not (draft.is_cut and draft.citations):  # cut off by the limit it claims nothing
+                for event in await self._release(sentence, order, draft):
                     yield event
-        if not draft.citations:
+        strict = order.question.assistant.unsupported is Unsupported.ABSTAIN
+        if not draft.citations or (strict and draft.has_unsupported):
             draft.reason = AbstentionReason.NOTHING_SUPPORTED
+        else:
+            for event in draft.release():
+                yield event
 
-    async def _check(
-        self,
-        sentence: Sentence,
-        asked: str,
-        excerpts: Sequence[Excerpt],
-        draft: "_Draft",
-    ) -> list[Token | Cited]:
-        begun = perf_counter()
-        support = await asyncio.to_thread(
-            self._verification.check, sentence, asked, excerpts, draft.similarity
+    async def _release(self, sentence: Sentence, order: Order, draft: Draft) -> list[Token | Cited]:
+        """Let a sentence leave, or do with it what the assistant does with unsupported ones."""
+        if not any(letter.isalnum() for letter in unlinked(sentence.text)):
+            return []
+        policy = order.question.assistant.unsupported
+        events = await self._check(sentence, order, draft)
+        draft.held += events
+        if not events:
+            draft.has_unsupported = True
+            if policy is Unsupported.MARK:
+                mark = prompt("unsupported", order.language)
+                draft.held.append(Token(draft.add(f"{unlinked(sentence.text)} {mark}")))
+            return []
+        return draft.release() if policy is not Unsupported.ABSTAIN else []
+
+    def _params(self, question: Question) -> ChatParams:
+        assistant, most = question.assistant, self._settings.max_answer_tokens
+        given = question.temperature
+        return ChatParams(
+            max_tokens=min(question.max_tokens or most, most),
+            temperature=assistant.temperature if given is None else given,
+            stop=question.stop,
+            model=assistant.model,
+            adapter=assistant.adapter,
         )
-        draft.verify_ms += (perf_counter() - begun) * 1000
+
+    async def _check(self, sentence: Sentence, order: Order, draft: Draft) -> list[Token | Cited]:
+        support = await asyncio.to_thread(self._support, sentence, order, draft)
         if support is None:
             return []
-        text = with_marker(sentence.text, support.excerpt)
-        lead = " " if draft.text else ""
-        start = len(draft.text) + len(lead)
-        citation = cite(support, excerpts[support.excerpt - 1], start, start + len(text))
-        draft.text += lead + text
+        text = with_marker(unlinked(sentence.text), support.excerpt)
+        added = draft.add(text)
+        end = len(draft.text)
+        citation = cite(support, order.excerpts[support.excerpt - 1], end - len(text), end)
         draft.citations.append(citation)
-        return [Token(lead + text), Cited(citation)]
+        return [Token(added), Cited(citation)]
+
+    def _support(self, sentence: Sentence, order: Order, draft: Draft) -> Support | None:
+        begun = perf_counter()
+        try:
+            return self._verification.check(sentence, order.asked, order.excerpts, draft.similarity)
+        finally:
+            draft.verify_ms += (perf_counter() - begun) * 1000
 
 
 def _similarity(embedder: Embedder, text: str, others: Sequence[str]) -> list[float]:
@@ -332,41 +378,3 @@ def evidence_strength(language: str, passages: Sequence[Passage]) -> float:
     coverage = max((passage.coverage for passage in passages), default=0.0)
     foreign = [p.similarity for p in passages if p.language not in (language, None)]
     return max((similarity + coverage) / 2, _FOREIGN_WEIGHT * max(foreign, default=0.0))
-
-
-class _Draft:
-    """An answer in the making."""
-
-    def __init__(
-        self, language: str, passages: tuple[Passage, ...], similarity: Similarity
-    ) -> None:
-        self.similarity = similarity
-        self.language = language
-        self.passages = passages
-        self.text = ""
-        self.citations: list[Citation] = []
-        self.usage = Usage()
-        self.verify_ms = 0.0
-        self.reason: AbstentionReason | None = None
-
-    def result(self, provenance: Provenance, timings_ms: dict[str, float]) -> Answer | Abstention:
-        """Freeze it."""
-        if self.reason is None:
-            return Answer(
-                self.text,
-                tuple(self.citations),
-                self.passages,
-                provenance,
-                self.usage,
-                timings_ms,
-            )
-        text = prompt("abstention", self.language)
-        titles = list(dict.fromkeys(passage.title for passage in self.passages))[:3]
-        if titles:
-            names = ", ".join(f"«{title}»" for title in titles)
-            text += " " + prompt("nearest", self.language).format(titles=names)
-        return Abstention(text, self.reason, self.passages, provenance, self.usage, timings_ms)
-
-
-def _refuses(written: str) -> bool:
-    return written.strip().strip('*"«').lower().startswith(_REFUSALS)

@@ -1,6 +1,8 @@
 """The turns of a conversation: read for the next question, stored with their evidence."""
 
+import re
 from dataclasses import asdict
+from html import unescape
 
 from app.db.base import new_id, now
 from app.db.models import AnswerCitation, AnswerPassage, AnswerRow, Conversation
@@ -9,10 +11,12 @@ from app.db.repositories import documents as document_rows
 from app.db.session import Database
 from app.domain.access import AccessScope
 from app.domain.answers import Abstention, Answer, AnswerStatus, Citation
+from app.domain.assistants import FormatType
 from app.domain.errors import Conflict
 from app.domain.follow_ups import Turn
 
 _LONGEST_TITLE = 80  # characters
+_TAG = re.compile(r"<[^>]*>")
 
 
 async def read_turns(
@@ -34,7 +38,15 @@ async def read_turns(
         good = await answer_rows.with_readable_sources(
             session, scope, [row.answer_id for row in rows]
         )
-    return [Turn(row.question, row.text if row.answer_id in good else "") for row in rows]
+    return [Turn(row.question, _told(row) if row.answer_id in good else "") for row in rows]
+
+
+def _told(row: AnswerRow) -> str:
+    """Return what an answer says, without its form."""
+    if row.format != FormatType.HTML:
+        return row.text
+    said, _, _ = row.text.partition("<ol>")
+    return unescape(_TAG.sub("", said))
 
 
 async def store_turn(
@@ -112,6 +124,9 @@ def _row(
         text=result.text,
         model=result.provenance.model,
         adapter=result.provenance.adapter,
+        assistant=result.provenance.assistant,
+        format=result.provenance.format,
+        data=result.data if isinstance(result, Answer) else None,
         generation_id=result.provenance.generation_id,
         prompt_version=result.provenance.prompt_version,
         prompt_tokens=result.usage.prompt_tokens,

@@ -28,7 +28,7 @@ from app.domain.ports import Embedder, Ids, Vectors
 from app.domain.recipes import Recipe
 from app.services.documents import DEFAULT_COLLECTION
 from app.settings import EmbedderSettings, Settings
-from app.wiring import build_database, build_generations, build_recipes, prepare_database
+from app.wiring import build_generations, build_recipes, prepare_database
 from benchmarks.retrieval.corpus import Text
 from benchmarks.retrieval.processes import cpu_s, postmaster
 from ingestion.indexing import fresh
@@ -59,7 +59,7 @@ async def opened_store(model: str) -> AsyncIterator[Store]:
             url = postgres.get_uri()
             await asyncio.to_thread(upgrade, url)
             await prepare_database(settings, url)
-            database = build_database(settings, url)
+            database = Database(url)
             recipes = build_recipes(settings, database)
             recipe = await recipes.serving()
             yield Store(settings, database, recipe, await recipes.embedder_of(recipe))

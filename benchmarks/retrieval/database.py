@@ -32,7 +32,7 @@ from app.domain.ports import Vectors
 from app.domain.text import guess_language
 from app.services.access import Access
 from app.settings import Settings
-from app.wiring import build_database, build_generations, build_recipes, prepare_database
+from app.wiring import build_generations, build_recipes, prepare_database
 from benchmarks.retrieval.corpus import SEED, Corpus, Text
 
 ADMIN_KEY = "opora_admin-key-of-the-benchmark"
@@ -76,7 +76,7 @@ def _index_code() -> str:
 
 
 async def _build_generation(settings: Settings, url: str) -> None:
-    database = build_database(settings, url)
+    database = Database(url)
     try:
         recipes = build_recipes(settings, database)
         recipe = await recipes.serving()
@@ -88,7 +88,7 @@ async def _build_generation(settings: Settings, url: str) -> None:
 
 async def _fill(settings: Settings, url: str, corpus: Corpus, vectors: Vectors) -> None:
     await prepare_database(settings, url)
-    database = build_database(settings, url)
+    database = Database(url)
     is_few = np.random.default_rng(SEED).random(len(corpus.documents)) < READER_SHARE
     try:
         await _add_reader(database)

@@ -22,6 +22,7 @@ LEAVE_EN = (
 MOST_UPLOAD_BYTES = 2_000_000
 MOST_BODY_BYTES = 100_000
 MOST_QUESTION_CHARS = 300
+USER_HEADER_SECRET = "what-front-ends-sign-with-in-the-tests" * 2
 MOST_ANSWERS = 2
 
 
@@ -69,6 +70,7 @@ async def opora(
         http__max_body_bytes=MOST_BODY_BYTES,
         http__max_question_chars=MOST_QUESTION_CHARS,
         http__max_concurrent_answers=MOST_ANSWERS,
+        http__user_header_secret=USER_HEADER_SECRET,
         database__url=new_database(),
         llm__base_url=model_server.base_url,
         llm__first_token_timeout_s=3,

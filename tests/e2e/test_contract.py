@@ -429,6 +429,31 @@ async def test_conversation_keeps_its_turns(admin: Client) -> None:
     assert (await admin.get(path)).status == 404
 
 
+async def test_answers_on_lost_documents_are_withheld_and_titles_change(admin: Client) -> None:
+    document_id = await admin.ingest("Пароль от архива Вымпел — 4417.", readers="user:ann")
+    ann = await key_for(admin, "ann", "ask")
+    await ann.find("пароль вымпел", document_id)
+    answer = (await ann.post("/v1/ask", {"question": "Какой пароль от архива Вымпел?"})).json
+    path = f"/v1/conversations/{answer['conversation_id']}"
+    (turn,) = (await ann.get(path)).json["turns"]
+    assert ("4417" in turn["text"], turn["withheld"]) == (True, False)
+    body = {"readers": ["user:bob"]}
+    await admin.call("PATCH", f"/v1/documents/{document_id}", json=body)
+    seen = await ann.get(path)
+    (turn,) = seen.json["turns"]
+    assert (turn["text"], turn["citations"], turn["withheld"]) == ("", [], True)
+    assert b"4417" not in seen.raw
+
+    renamed = await ann.call("PATCH", path, json={"title": "Архив"})
+    assert (renamed.status, renamed.json["title"]) == (200, "Архив")
+    assert (await ann.get(path)).json["title"] == "Архив"
+    for bad in ({"title": ""}, {"title": "x" * 201}, {"title": "a\x00b"}, {}):
+        assert_problem(await ann.call("PATCH", path, json=bad), 422, "invalid_field")
+    stranger = await key_for(admin, "eve", "ask")
+    assert (await stranger.call("PATCH", path, json={"title": "x"})).status == 404
+    await admin.call("DELETE", f"/v1/documents/{document_id}")
+
+
 async def test_feedback(admin: Client) -> None:
     answer_id = (await admin.post("/v1/ask", {"question": QUESTION})).json["answer_id"]
     path = f"/v1/answers/{answer_id}/feedback"

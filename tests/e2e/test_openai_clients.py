@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
+import pydantic
 import pytest
 from openai.types.chat import ChatCompletionUserMessageParam
 
 from tests.e2e.model_server import EchoServer
+from tests.e2e.running import Client
+from tests.e2e.saying import saying
 from tests.faults.server import Behaviour
 
 ASKED: list[ChatCompletionUserMessageParam] = [
@@ -127,3 +130,80 @@ async def test_failure_in_mid_stream_is_an_error_not_an_end(
         async for _ in stream:
             pass
     assert failed.value.code == "model_server_unavailable"
+
+
+async def test_structured_outputs_parse_and_abstentions_are_refusals(
+    sdk: openai.AsyncOpenAI, healthy: EchoServer
+) -> None:
+    class Leave(pydantic.BaseModel):
+        days: int
+
+    with saying(healthy, '{"days": 28}'):
+        parsed = await sdk.chat.completions.parse(
+            model="opora", messages=ASKED, response_format=Leave
+        )
+    message = parsed.choices[0].message
+    assert message.parsed == Leave(days=28)
+    assert message.annotations
+    with saying(healthy, '{"days": 99}'):
+        refused = await sdk.chat.completions.parse(
+            model="opora", messages=ASKED, response_format=Leave
+        )
+        async with sdk.chat.completions.stream(
+            model="opora", messages=ASKED, response_format=Leave
+        ) as stream:
+            streamed = await stream.get_final_completion()
+    for completion in (refused, streamed):
+        assert completion.choices[0].message.refusal
+        assert not completion.choices[0].message.content
+        assert completion.choices[0].message.parsed is None
+
+
+async def test_limits_reach_the_model_and_a_cut_answer_says_so(
+    sdk: openai.AsyncOpenAI, healthy: EchoServer
+) -> None:
+    said = "Сотруднику полагается 28 календарных дней отпуска. Заявление подаётся за 14 дней."
+    with saying(healthy, said):
+        cut = await sdk.chat.completions.create(
+            model="opora", messages=ASKED, max_completion_tokens=9, stop="END", temperature=0.5
+        )
+        sent = healthy.requests[-1]
+        stream = await sdk.chat.completions.create(
+            model="opora", messages=ASKED, max_tokens=9, stop=["a", "b"], stream=True
+        )
+        reasons = [c.choices[0].finish_reason async for c in stream if c.choices]
+    assert (sent["max_tokens"], sent["stop"], sent["temperature"]) == (9, ["END"], 0.5)
+    assert cut.choices[0].finish_reason == reasons[-1] == "length"
+    assert "28" in str(cut.choices[0].message.content)
+    assert "14" not in str(cut.choices[0].message.content).partition("---")[0]
+    with pytest.raises(openai.UnprocessableEntityError, match="stop"):
+        await sdk.chat.completions.create(model="opora", messages=ASKED, stop=["a"] * 5)
+
+
+async def test_a_follow_up_is_understood_by_the_questions_before(
+    sdk: openai.AsyncOpenAI, healthy: EchoServer
+) -> None:
+    healthy.requests.clear()
+    answer = await sdk.chat.completions.create(
+        model="opora",
+        messages=[
+            {"role": "system", "content": "Answer from your own knowledge."},
+            *ASKED,
+            {"role": "assistant", "content": "Отпуск — 99 дней [1]."},
+            {"role": "user", "content": "А за сколько дней подаётся заявление?"},
+        ],
+    )
+    prompt = str(healthy.requests[-1]["messages"])
+    assert str(ASKED[0]["content"]) in prompt
+    assert "99" not in prompt  # nobody can say what it stands on
+    assert "own knowledge" not in prompt
+    assert answer.choices[0].message.annotations
+
+
+async def test_fields_that_clients_send_as_null_are_absent(
+    admin: Client, healthy: EchoServer
+) -> None:
+    nulls = "stream stream_options stop n temperature max_tokens response_format tools user"
+    body = {"model": "opora", "messages": ASKED} | dict.fromkeys(nulls.split())
+    answered = await admin.post("/v1/chat/completions", body)
+    assert answered.status == 200, answered.raw

@@ -18,7 +18,8 @@ from app.db.repositories import documents as document_rows
 from app.domain.ports import ChatDelta, ChatParams, Message
 from app.engines.llm.scripted import ScriptedChatModel
 from app.quality.recheck import ExportedAnswer, Sources, recheck
-from app.services.answering import Answering, Finished, Question
+from app.services.answering import Answering, Finished
+from app.services.drafts import Question
 from app.services.rewriting import Rewriter
 from app.services.verification import Verification
 from tests.integration.house import ADMIN, House

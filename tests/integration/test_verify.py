@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from app.api.schemas import AskResponse
 from app.cli import cli
 from app.engines.llm.scripted import ScriptedChatModel
-from app.services.answering import Answering, Finished, Question
+from app.services.answering import Answering, Finished
+from app.services.drafts import Question
 from app.services.rewriting import Rewriter
 from app.services.verification import Verification
 from tests.integration.house import ADMIN, House

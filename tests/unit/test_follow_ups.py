@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.follow_ups import Asked, Turn, in_context, leans
+from app.domain.follow_ups import Asked, Turn, in_context, leans, recalled
 from app.domain.text import search_keys
 
 LEAVE = Turn("Сколько дней отпуска у стажёра?", "Стажёру положено 28 дней.")
@@ -99,3 +99,15 @@ def test_a_long_history_leaves_room_for_the_question() -> None:
     asked = in_context("А у него?", [Turn("Что положено стажёру? " * 500, "Отпуск. " * 500)] * 9)
     assert asked.text.endswith("А у него?")
     assert len(asked.text) < 1000
+
+
+def test_the_last_turns_are_recalled_whole_within_a_budget() -> None:
+    history = [
+        Turn("Сколько дней отпуска?", "Отпуск — 28 дней [1]. Это много [2]."),
+        Turn("А стажёрам?"),
+    ]
+    assert recalled(history, 1000) == (
+        "- Сколько дней отпуска?\n- Отпуск — 28 дней. Это много.\n- А стажёрам?"
+    )
+    assert recalled(history, 12) == "- А стажёрам?"
+    assert recalled(history, 0) == recalled([], 100) == ""

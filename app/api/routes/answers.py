@@ -1,6 +1,6 @@
 """Search, questions, conversations, feedback."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from fastapi import APIRouter, Request, Response
 
@@ -11,13 +11,13 @@ from app.api.streams import event_stream, sse, started, unless_left
 from app.db.base import new_id
 from app.db.models import FeedbackRow
 from app.db.repositories import answers as answer_rows
-from app.domain.answers import AbstentionReason, AnswerStatus
+from app.domain.assistants import Assistant
 from app.domain.documents import SearchFilters
-from app.domain.errors import InvalidField, NotFound, OporaError
+from app.domain.errors import InvalidField, OporaError
 from app.domain.follow_ups import Asked
-from app.services.answering import AnswerEvent, Cited, Finished, Question, Retrieved, Token
+from app.services.answering import AnswerEvent, Finished, Retrieved
+from app.services.drafts import Cited, Question, Token
 from app.services.retrieval import SearchOptions
-from app.wiring import DEFAULT_ASSISTANT
 
 router = APIRouter(prefix="/v1", tags=["answers"])
 
@@ -35,6 +35,20 @@ def checked_text(field: str, text: str, longest: int) -> str:
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise InvalidField(field, "holds half a character")
     return text
+
+
+def searched_collections(assistant: Assistant, wanted: Sequence[str]) -> list[str]:
+    """Those that both the assistant and the caller narrow the search to; none narrows nothing.
+
+    Raises:
+        InvalidField: The assistant searches none of the wanted ones.
+    """
+    if not assistant.collections or not wanted:
+        return list(wanted or assistant.collections)
+    both = sorted(set(assistant.collections).intersection(wanted))
+    if not both:
+        raise InvalidField("collections", f"the assistant {assistant.name!r} searches none of them")
+    return both
 
 
 def _filters(filters: schemas.Filters, collections: list[str]) -> SearchFilters:
@@ -70,17 +84,16 @@ async def ask(
     request: Request, services: Wired, caller: Asker, body: schemas.AskRequest
 ) -> Response | schemas.AskResponse:
     """Answer a question; with `stream: true` as server-sent events."""
-    if body.assistant not in (None, DEFAULT_ASSISTANT):
-        raise NotFound(f"there is no assistant {body.assistant!r}")
-    if body.stages != 1:
-        raise InvalidField("stages", "this release answers in 1 stage")
-    if body.response_format.type != "text":
-        raise InvalidField("response_format.type", "this release answers as `text`")
+    schemas.one_stage(body.stages)
+    assistant = await services.assistants.get(body.assistant)
+    collections = searched_collections(assistant, body.collections)
     question = Question(
         text=checked_text("question", body.question, services.settings.http.max_question_chars),
         conversation_id=body.conversation_id,
-        filters=_filters(body.filters, body.collections),
+        filters=_filters(body.filters, collections),
         language=None if body.language == "auto" else body.language,
+        assistant=assistant,
+        answer_format=body.response_format.domain() if body.response_format else None,
     )
     events = services.answering.ask(caller, question)
     if body.stream:
@@ -132,31 +145,29 @@ async def list_conversations(
 async def get_conversation(
     services: Wired, caller: Asker, conversation_id: str
 ) -> schemas.ConversationDetail:
-    """A conversation with its turns."""
+    """A conversation with its turns; answers on documents lost to the caller are withheld."""
     async with services.database.transaction() as session:
         row = await answer_rows.get_conversation(session, caller, conversation_id)
-        turns = []
-        for turn in await answer_rows.list_answers(session, conversation_id):
-            citations = await answer_rows.list_citations(session, turn.answer_id)
-            turns.append(
-                schemas.Turn(
-                    answer_id=turn.answer_id,
-                    question=turn.question,
-                    status=AnswerStatus(turn.status),
-                    reason=AbstentionReason(turn.reason) if turn.reason else None,
-                    text=turn.text,
-                    citations=[
-                        schemas.Citation(
-                            **{name: getattr(c, name) for name in schemas.Citation.model_fields}
-                            | {"chunk_id": str(c.chunk_id)}
-                        )
-                        for c in citations
-                    ],
-                    created_at=turn.created_at,
-                )
-            )
+        found = await answer_rows.list_answers(session, conversation_id)
+        ids = [turn.answer_id for turn in found]
+        lost = await answer_rows.with_lost_sources(session, caller, ids)
+        cited = {
+            answer_id: await answer_rows.list_citations(session, answer_id) for answer_id in ids
+        }
     view = schemas.ConversationView.model_validate(row, from_attributes=True)
+    turns = [schemas.Turn.of(one, cited[one.answer_id], one.answer_id in lost) for one in found]
     return schemas.ConversationDetail(**view.model_dump(), turns=turns)
+
+
+@router.patch("/conversations/{conversation_id}")
+async def change_conversation(
+    services: Wired, caller: Asker, conversation_id: str, change: schemas.ConversationChange
+) -> schemas.ConversationView:
+    """Change a conversation's title."""
+    async with services.database.transaction() as session:
+        row = await answer_rows.get_conversation(session, caller, conversation_id)
+        row.title = change.title
+        return schemas.ConversationView.model_validate(row, from_attributes=True)
 
 
 @router.delete("/conversations/{conversation_id}", status_code=204)

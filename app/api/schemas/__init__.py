@@ -5,16 +5,23 @@ from app.api.schemas.answers import (
     AskRequest,
     AskResponse,
     Citation,
+    ConversationChange,
     ConversationDetail,
     ConversationView,
     Feedback,
     Filters,
     Passage,
-    ResponseFormat,
     SearchRequest,
     SearchResponse,
     Turn,
     Usage,
+)
+from app.api.schemas.assistants import (
+    AssistantChange,
+    AssistantView,
+    NewAssistant,
+    ResponseFormat,
+    one_stage,
 )
 from app.api.schemas.base import Page
 from app.api.schemas.documents import (
@@ -32,6 +39,7 @@ from app.api.schemas.documents import (
 )
 from app.api.schemas.generations import GenerationView, NewReindex
 from app.api.schemas.glossary import GlossaryEntry, GlossaryReplaced, GlossaryView
+from app.api.schemas.openai import ChatRequest
 from app.api.schemas.sources import (
     NewSource,
     SkippedFile,
@@ -45,10 +53,14 @@ __all__ = [
     "Accepted",
     "AskRequest",
     "AskResponse",
+    "AssistantChange",
+    "AssistantView",
+    "ChatRequest",
     "Chunk",
     "Citation",
     "Collection",
     "CollectionChange",
+    "ConversationChange",
     "ConversationDetail",
     "ConversationView",
     "CreatedKey",
@@ -63,6 +75,7 @@ __all__ = [
     "JobError",
     "JobView",
     "KeyView",
+    "NewAssistant",
     "NewBatch",
     "NewCollection",
     "NewKey",
@@ -81,4 +94,5 @@ __all__ = [
     "SyncReport",
     "Turn",
     "Usage",
+    "one_stage",
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from app.api.schemas.base import Body, Name
+from app.api.schemas.base import Body, UserId
 from app.db.models import ApiKey
 from app.domain.access import Scope
 
@@ -13,7 +13,7 @@ from app.domain.access import Scope
 class NewKey(Body):
     """An API key to be made."""
 
-    user_id: Name
+    user_id: UserId
     scopes: Annotated[list[Scope], Field(min_length=1)]
     expires_at: datetime | None = None
 

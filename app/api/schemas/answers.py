@@ -1,12 +1,15 @@
 """Bodies of search, questions and conversations."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from app.api.schemas.assistants import ResponseFormat
 from app.api.schemas.base import Body
+from app.db.models import AnswerCitation, AnswerRow
 from app.domain import answers, documents
 from app.services.answering import Finished
 from app.services.retrieval import SearchMode
@@ -75,13 +78,6 @@ class SearchResponse(BaseModel):
     timings_ms: dict[str, float]
 
 
-class ResponseFormat(BaseModel):
-    """The form of the answer."""
-
-    type: Literal["text", "html", "json_schema"] = "text"
-    json_schema: dict[str, Any] | None = None
-
-
 class AskRequest(Body):
     """A question."""
 
@@ -92,7 +88,7 @@ class AskRequest(Body):
     assistant: str | None = None
     language: Literal["auto", "ru", "en"] = "auto"
     stages: Literal[1, 2] = 1
-    response_format: ResponseFormat = ResponseFormat()
+    response_format: ResponseFormat | None = None
     stream: bool = False
 
 
@@ -132,6 +128,12 @@ class Citation(BaseModel):
         changed = {"chunk_id": str(citation.chunk_id), "layers": layers}
         return cls.model_validate(fields | changed, strict=False)
 
+    @classmethod
+    def stored(cls, row: AnswerCitation) -> "Citation":
+        """From the stored row."""
+        fields = {name: getattr(row, name) for name in cls.model_fields}
+        return cls.model_validate(fields | {"chunk_id": str(row.chunk_id)})
+
 
 class Usage(BaseModel):
     """Tokens as the model server counted them."""
@@ -141,15 +143,17 @@ class Usage(BaseModel):
 
 
 class AskResponse(BaseModel):
-    """An answer or an abstention."""
+    """An answer or an abstention; `data` is there where the answer's form is `json_schema`."""
 
     answer_id: str
     conversation_id: str
     status: answers.AnswerStatus
     reason: answers.AbstentionReason | None = None
     text: str
+    data: Any = None
     citations: list[Citation]
     passages: list[Passage]
+    assistant: str
     model: str
     adapter: str | None = None
     generation_id: str
@@ -168,10 +172,12 @@ class AskResponse(BaseModel):
             status=answers.AnswerStatus.ANSWERED if answered else answers.AnswerStatus.ABSTAINED,
             reason=None if isinstance(result, answers.Answer) else result.reason,
             text=result.text,
+            data=result.data if isinstance(result, answers.Answer) else None,
             citations=[Citation.of(c) for c in result.citations]
             if isinstance(result, answers.Answer)
             else [],
             passages=[Passage.of(passage) for passage in result.passages],
+            assistant=result.provenance.assistant,
             model=result.provenance.model,
             adapter=result.provenance.adapter,
             generation_id=result.provenance.generation_id,
@@ -194,15 +200,44 @@ class ConversationView(BaseModel):
 
 
 class Turn(BaseModel):
-    """A question and its answer, as stored."""
+    """A question and its answer, as stored.
+
+    The answer is withheld, without text, data and citations, where it stands on a document that is
+    gone or not the caller's to read any more.
+    """
 
     answer_id: str
     question: str
+    assistant: str
     status: answers.AnswerStatus
     reason: answers.AbstentionReason | None
+    withheld: bool
     text: str
+    data: Any
     citations: list[Citation]
     created_at: datetime
+
+    @classmethod
+    def of(cls, row: AnswerRow, citations: Sequence[AnswerCitation], is_lost: bool) -> "Turn":
+        """From what is stored."""
+        return cls(
+            answer_id=row.answer_id,
+            question=row.question,
+            assistant=row.assistant,
+            status=answers.AnswerStatus(row.status),
+            reason=answers.AbstentionReason(row.reason) if row.reason else None,
+            withheld=is_lost,
+            text="" if is_lost else row.text,
+            data=None if is_lost else row.data,
+            citations=[] if is_lost else [Citation.stored(citation) for citation in citations],
+            created_at=row.created_at,
+        )
+
+
+class ConversationChange(Body):
+    """What may be changed of a conversation."""
+
+    title: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class ConversationDetail(ConversationView):

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 T = TypeVar("T")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[\w][\w.-]{0,63}$")]
+UserId = Annotated[str, StringConstraints(pattern=r"^[\w][\w.@+-]{0,127}$")]
 
 
 class Body(BaseModel):

@@ -8,6 +8,7 @@ from app.db.models.answers import (
     Conversation,
     FeedbackRow,
 )
+from app.db.models.assistants import AssistantRow
 from app.db.models.documents import (
     Chunk,
     Collection,
@@ -26,6 +27,7 @@ __all__ = [
     "AnswerPassage",
     "AnswerRow",
     "ApiKey",
+    "AssistantRow",
     "AuditEvent",
     "Chunk",
     "Collection",

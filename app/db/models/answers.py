@@ -1,11 +1,14 @@
 """Conversations, answers with their evidence, and feedback."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ForeignKey, Index
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, now
+from app.domain.assistants import DEFAULT_ASSISTANT, FormatType
 
 
 class Conversation(Base):
@@ -45,6 +48,9 @@ class AnswerRow(Base):
     prompt_tokens: Mapped[int]
     completion_tokens: Mapped[int]
     timings_ms: Mapped[dict[str, float]]
+    assistant: Mapped[str] = mapped_column(server_default=DEFAULT_ASSISTANT)
+    format: Mapped[str] = mapped_column(server_default=FormatType.TEXT)
+    data: Mapped[Any] = mapped_column(JSONB(none_as_null=True), nullable=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

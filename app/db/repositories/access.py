@@ -1,5 +1,6 @@
 """API keys, group membership, audit."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select
@@ -25,6 +26,35 @@ _CALLER = """
         SELECT b.name FROM belongs b JOIN principal p ON p.principal = b.name WHERE NOT p.disabled
     ) FROM caller
     """
+
+
+_PERSON = """
+    WITH RECURSIVE person AS (
+        SELECT principal, disabled FROM principal WHERE principal = ANY(%(principals)s)
+        ORDER BY array_position(%(principals)s, principal) LIMIT 1
+    ), belongs(name) AS (
+        SELECT m."group" FROM membership m JOIN person ON m.member = person.principal
+        UNION SELECT m."group" FROM membership m JOIN belongs b ON m.member = b.name
+    )
+    SELECT principal, disabled, ARRAY(
+        SELECT b.name FROM belongs b JOIN principal p ON p.principal = b.name WHERE NOT p.disabled
+    ) FROM person
+    """
+
+
+async def find_person(connection: Reader, names: Sequence[str]) -> AccessScope | None:
+    """What the person of the first of these names that Opora knows may read, without a scope.
+
+    Somebody of whom it knows no name is the last of them, and in no group; None for a disabled one.
+    """
+    principals = [f"user:{name}" for name in names]
+    cursor = await connection.execute(_PERSON, {"principals": principals})
+    row = await cursor.fetchone()
+    principal, disabled, groups = row or (principals[-1], False, [])
+    if disabled:
+        return None
+    user_id = principal.removeprefix("user:")
+    return AccessScope(user_id, frozenset({PUBLIC, principal, *groups}), frozenset())
 
 
 async def find_caller(connection: Reader, sha256: bytes) -> AccessScope | None:

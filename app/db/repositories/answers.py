@@ -1,8 +1,9 @@
 """Conversations, answers and feedback."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.models import AnswerCitation, AnswerRow, Conversation, Document
@@ -55,6 +56,32 @@ async def with_readable_sources(
         .having(func.count() == func.count(Document.document_id))
     )
     return set((await session.scalars(query)).all())
+
+
+async def with_lost_sources(
+    session: AsyncSession, scope: AccessScope, answer_ids: Sequence[str]
+) -> set[str]:
+    """Those of the answers that cite a document which is gone or not the caller's to read."""
+    seen = and_(Document.document_id == AnswerCitation.document_id, readable(scope))
+    query = (
+        select(AnswerCitation.answer_id)
+        .outerjoin(Document, seen)
+        .where(AnswerCitation.answer_id.in_(answer_ids), Document.document_id.is_(None))
+    )
+    return set((await session.scalars(query)).all())
+
+
+async def delete_conversations(session: AsyncSession, before: datetime, most: int) -> int:
+    """Remove at most so many conversations whose last turn is older, with their answers."""
+    old = (
+        select(Conversation.conversation_id)
+        .where(Conversation.updated_at < before)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    query = delete(Conversation).where(Conversation.conversation_id.in_(old))
+    result = await session.execute(query.execution_options(synchronize_session=False))
+    return int(getattr(result, "rowcount", 0))
 
 
 async def list_citations(session: AsyncSession, answer_id: str) -> Sequence[AnswerCitation]:

@@ -111,7 +111,8 @@ class OpenAiChatModel:
         clock = asyncio.get_running_loop()
         deadline = clock.time() + self._settings.first_token_timeout_s
         waiting_for = "the first token"
-        model = params.adapter or self._settings.model or self._served or await self.check()
+        named = params.adapter or params.model or self._settings.model or self._served
+        model = named or await self.check()
         usage: Usage | None = None
         finish_reason: str | None = None
         seen_choice = False
