@@ -328,7 +328,7 @@ class Answering:
             draft.has_unsupported = True
             if policy is Unsupported.MARK:
                 mark = prompt("unsupported", order.language)
-                draft.held.append(Token(draft.add(f"{unlinked(sentence.text)} {mark}")))
+                draft.held.append(Token(draft.add(f"{unlinked(sentence.text).strip()} {mark}")))
             return []
         return draft.release() if policy is not Unsupported.ABSTAIN else []
 
@@ -347,7 +347,7 @@ class Answering:
         support = await asyncio.to_thread(self._support, sentence, order, draft)
         if support is None:
             return []
-        text = with_marker(unlinked(sentence.text), support.excerpt)
+        text = with_marker(unlinked(sentence.text).strip(), support.excerpt)
         added = draft.add(text)
         end = len(draft.text)
         citation = cite(support, order.excerpts[support.excerpt - 1], end - len(text), end)
