@@ -56,10 +56,14 @@ bench-samples: install  ## ask the 60 sample questions and print the table
 bench-retrieval: install  ## CPU of a search by stage, over HTTP and beside two peers (SIZES, DATA)
 	$(BIN)/python -m benchmarks.retrieval $(if $(DATA),--data $(DATA)) $(if $(SIZES),--sizes $(SIZES))
 
+bench-answers: $(VENV)/.dev  ## what Opora adds to a real vLLM: waiting, CPU, throughput
+	$(BIN)/python -m tests.vllm.server prepare
+	$(BIN)/python -m benchmarks.answers
+
 bench-ingest: install  ## chunks per CPU-second beside LangChain, LlamaIndex and txtai (DATA)
 	$(BIN)/python -m benchmarks.ingest $(if $(DATA),--data $(DATA))
 
 clean:  ## remove .venv and caches, keep the data
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help install serve check test test-clients lock bench-samples bench-retrieval bench-ingest clean
+.PHONY: help install serve check test test-clients lock bench-samples bench-retrieval bench-answers bench-ingest clean

@@ -20,10 +20,12 @@ from app.domain.verification import (
     Layers,
     calibrated_support,
     evidence_facts,
+    given_names,
     missing_facts,
     read_facts,
 )
 
+_TABLE_RULE = re.compile(r"\|[\s:|-]+\|")
 _MARKERS = re.compile(r"\s*\[\s*\d+(?:\s*[,;]\s*\d+)*\s*\]")
 _NUMBER = re.compile(r"\d")
 _LONGEST_QUOTE = 3
@@ -115,11 +117,12 @@ def find_support(
         for span in _spans(number, excerpt, claim)
     ]
     ranked = sorted(_compared(sentence.text, spans, similarity), key=claim.rank, reverse=True)
+    given = [given_names(question, _document_of(excerpt, excerpts)) for excerpt in excerpts]
     lacking: list[Fact] | None = None
     denied: _Span | None = None
     nearest = 0.0
     for span in ranked:
-        missing = span.missing(claim.facts)
+        missing = span.missing(claim.facts, given[span.excerpt - 1])
         if not missing:
             if denied and denied.score > span.score + _CLEARLY:
                 break
@@ -128,7 +131,8 @@ def find_support(
             return _support(sentence, span, similarity)
         lacking = missing if lacking is None else lacking
         nearest = max(nearest, span.words)
-        if denied is None and all(fact.kind is FactKind.NEGATION for fact in missing):
+        contradicts = all(fact.kind is FactKind.NEGATION for fact in missing)
+        if denied is None and contradicts and span.length == 1:
             denied, lacking = span, missing
     return Unsupported(tuple(lacking or ()))
 
@@ -205,8 +209,15 @@ class _Span:
     def score(self) -> float:
         return max(self.lexical, self.similarity or 0.0)
 
-    def missing(self, claim: Facts) -> list[Fact]:
-        return missing_facts(claim, evidence_facts(self.quote), read_facts(self.above))
+    def missing(self, claim: Facts, given: frozenset[str]) -> list[Fact]:
+        return missing_facts(claim, evidence_facts(self.quote), read_facts(self.above), given)
+
+
+def _document_of(excerpt: Excerpt, excerpts: Sequence[Excerpt]) -> Iterator[str]:
+    """Yield what stands in the prompt of an excerpt's document."""
+    for other in excerpts:
+        if other.passage.document_id == excerpt.passage.document_id:
+            yield f"{other.heading}\n{other.passage.context}\n{other.passage.text}"
 
 
 def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
@@ -218,6 +229,7 @@ def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
     text = passage.text
     found = sentences(text)
     keys = [set(search_keys(text[start:end])) for start, end in found]
+    headers = [table_header(text, start) for start, _ in found]
     words = [claim.words_in(held | known) for held in keys]
     for first in range(len(found)):
         for last in range(first, min(first + _LONGEST_QUOTE, len(found))):
@@ -225,7 +237,9 @@ def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
             held = set().union(*keys[first : last + 1])
             if held <= titles:
                 continue  # a title states nothing
-            share = claim.words_in(held | known)
+            header = headers[first]
+            around = known.union(search_keys(header)) if header else known
+            share = claim.words_in(held | around)
             if first < last and claim.words and share <= max(words[first : last + 1]):
                 continue  # the other sentences would lend nothing but their numbers
             says_it = not claim.news or not claim.news.isdisjoint(held)
@@ -236,11 +250,23 @@ def _spans(number: int, excerpt: Excerpt, claim: _Claim) -> Iterator[_Span]:
                 end=end,
                 length=last - first + 1,
                 quote=quote,
-                lexical=claim.share_in(held | known) if says_it else 0.0,
+                lexical=claim.share_in(held | around) if says_it else 0.0,
                 words=share,
-                above=above,
+                above=f"{above}\n{header}" if header else above,
                 is_foreign=first == last and guess_language(quote) not in (claim.language, None),
             )
+
+
+def table_header(text: str, start: int) -> str:
+    """The header of the Markdown table that a row at `start` belongs to, else nothing."""
+    line_start = text.rfind("\n", 0, max(start, 0)) + 1
+    rows: list[str] = []
+    for line in reversed(text[:line_start].splitlines()):
+        if not line.startswith("|"):
+            break
+        rows.append(line)
+    is_table = len(rows) >= 2 and _TABLE_RULE.fullmatch(rows[-2].strip())
+    return rows[-1] if is_table else ""
 
 
 def _compared(text: str, spans: Sequence[_Span], similarity: Similarity) -> Iterator[_Span]:

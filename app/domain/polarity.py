@@ -73,12 +73,14 @@ _DENYING = frozenset(  # where those deny, unlike in “inform” or “discount
 class Polarity:
     """Words and concepts by key: for each occurrence whether it is affirmed or denied.
 
-    `denied` names the words that stand under a negation as they are written.
+    `denied` names the words that stand under a negation as they are written; `shaded` are those
+    beside them, which another wording would deny: “earned no rent”, “without earning rent”.
     """
 
     words: dict[str, list[bool]] = field(default_factory=dict)
     concepts: dict[str, list[bool]] = field(default_factory=dict)
     denied: dict[str, str] = field(default_factory=dict)
+    shaded: set[str] = field(default_factory=set)
     has_negation: bool = False
 
     @classmethod
@@ -90,6 +92,7 @@ class Polarity:
                 for key, said in theirs.items():
                     mine.setdefault(key, []).extend(said)
             whole.denied |= part.denied
+            whole.shaded |= part.shaded
             whole.has_negation |= part.has_negation
         return whole
 
@@ -112,7 +115,8 @@ def contradiction(claim: Polarity, evidence: Polarity) -> str | None:
             return concept.replace(":", " ")
     for key, said in claim.words.items():
         known = evidence.words.get(key) or [not value for value in _behind_prefixes(key, evidence)]
-        if known and _differ(said, known):
+        denying = evidence if False in said else claim
+        if known and _differ(said, known) and key not in denying.shaded:
             return claim.denied.get(key, key)
     if not (evidence.has_negation or any(False in said for said in evidence.concepts.values())):
         for key, word in claim.denied.items():
@@ -157,6 +161,7 @@ class _Reader:
                 is_denied[target] = not is_denied[target]
                 if (self.words[target] not in _CONCEPTS) and self.keys[target] not in _CONCEPTS:
                     found.denied[self.keys[target]] = self.words[target]
+                    found.shaded |= self._beside(at, target)
         for at, word in enumerate(self.words):
             key = self.keys[at]
             if concept := _CONCEPTS.get(word) or _CONCEPTS.get(key):
@@ -168,6 +173,14 @@ class _Reader:
             elif key not in _SKIPPED and not _is_negation(word):
                 found.words.setdefault(key, []).append(not is_denied[at])
         return found
+
+    def _beside(self, at: int, target: int) -> set[str]:
+        """The keys of the words that say something before a negation and after what it denies."""
+        after = self._next(target)
+        before = [p for p in range(at - 1, max(at - 3, -1), -1) if self.keys[p] not in _SKIPPED]
+        if before and self._ends_between(before[0], at):
+            before = []
+        return {self.keys[place] for place in (after, *before[:1]) if place is not None}
 
     def _target(self, at: int) -> int | None:
         """The place of the word that a negation denies."""

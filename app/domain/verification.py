@@ -1,7 +1,7 @@
 """Checking a sentence against the evidence that is cited for it, layer by layer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -82,7 +82,12 @@ def evidence_facts(quote: str) -> Facts:
     return Facts.joined([read_facts(quote[start:end]) for start, end in spans])
 
 
-def missing_facts(claim: Facts, quote: Facts, around: Facts | None = None) -> list[Fact]:
+def missing_facts(
+    claim: Facts,
+    quote: Facts,
+    around: Facts | None = None,
+    given: frozenset[str] = frozenset(),
+) -> list[Fact]:
     """Which facts of a sentence its evidence does not hold.
 
     Numbers, dates and identifiers are compared across languages; names and negations only within
@@ -92,6 +97,7 @@ def missing_facts(claim: Facts, quote: Facts, around: Facts | None = None) -> li
         claim: Of the sentence.
         quote: Of the cited quote.
         around: Of the headings above the quote and its table's header; they deny nothing.
+        given: Keys of names that need not stand in the quote; see `given_names`.
     """
     known = quote if around is None else Facts.joined((quote, around))
     missing = [
@@ -102,11 +108,28 @@ def missing_facts(claim: Facts, quote: Facts, around: Facts | None = None) -> li
         missing += [
             Fact(FactKind.NAME, name.text)
             for name in claim.names
-            if name.keys.isdisjoint(known.words)
+            if name.keys.isdisjoint(known.words | given)
         ]
         if denied := contradiction(claim.polarity, quote.polarity):
             missing.append(Fact(FactKind.NEGATION, denied))
     return missing
+
+
+def given_names(question: str | None, document: Iterable[str]) -> frozenset[str]:
+    """The keys of names that a question brings and that its document knows too.
+
+    A contract says once who “the Lessee” is: an answer may keep to the name that it was asked with.
+
+    Args:
+        question: What was asked; None, where nobody knows it, stands for every name.
+        document: Texts of the document that is cited.
+    """
+    if question is not None:
+        asked = frozenset[str]().union(*(name.keys for name in read_facts(question).names))
+        if not asked:
+            return asked
+    known = frozenset[str]().union(*map(words_of, document))
+    return known if question is None else asked & known
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from app.domain.citations import Sentence, read_sentences
+from app.domain.citations import Sentence, read_sentences, table_header
 from app.domain.errors import EvaluationRefused
-from app.domain.verification import evidence_facts, missing_facts, read_facts
+from app.domain.verification import evidence_facts, given_names, missing_facts, read_facts
 
 _MARKER = re.compile(r"\[(\d{1,9})\]")
-_TABLE_RULE = re.compile(r"\|[\s:|-]+\|")
 
 
 class CitedPassage(msgspec.Struct):
@@ -45,7 +44,10 @@ class CitedSentence(msgspec.Struct):
 
 
 class ExportedAnswer(msgspec.Struct):
-    """An answer of `POST /v1/ask`, or a turn of a conversation, which has no passages."""
+    """An answer of `POST /v1/ask`, or a turn of a conversation, which has no passages.
+
+    The former does not say what was asked.
+    """
 
     answer_id: str
     status: str
@@ -53,6 +55,7 @@ class ExportedAnswer(msgspec.Struct):
     citations: list[CitedSentence]
     passages: list[CitedPassage] | None = None
     reason: str | None = None
+    question: str | None = None
 
 
 class _Conversation(msgspec.Struct):
@@ -259,21 +262,11 @@ def _facts(
     if passage is not None:
         above += [passage.title, *passage.heading_path, passage.context]
     if text is not None:
-        above.append(_table_header(text, citation.char_start))
+        above.append(table_header(text, citation.char_start))
     around = read_facts("\n".join(above))
+    told = [p.text for p in answer.passages or () if p.document_id == citation.document_id]
+    given = given_names(answer.question, [*told, text or ""])
     evidence = evidence_facts(citation.quote)
     for sentence in read_sentences(_sentence(citation, answer)) or [Sentence("", ())]:
-        for fact in missing_facts(read_facts(sentence.text), evidence, around):
+        for fact in missing_facts(read_facts(sentence.text), evidence, around, given):
             yield f"{fact.kind.value} {fact.text!r} is not what the quote or its headings say"
-
-
-def _table_header(text: str, start: int) -> str:
-    """The header of the Markdown table that the quote is a row of, else nothing."""
-    line_start = text.rfind("\n", 0, max(start, 0)) + 1
-    rows: list[str] = []
-    for line in reversed(text[:line_start].splitlines()):
-        if not line.startswith("|"):
-            break
-        rows.append(line)
-    is_table = len(rows) >= 2 and _TABLE_RULE.fullmatch(rows[-2].strip())
-    return rows[-1] if is_table else ""

@@ -111,6 +111,37 @@ def test_number_that_the_quote_does_not_hold_ends_all_support(claim: str) -> Non
     assert support_of(Sentence(claim, (1,)), LEAVE, TRIP, similarity=alike) is None
 
 
+def test_a_row_is_read_below_the_header_of_its_table() -> None:
+    table = "| City | Hotel limit per night, EUR |\n| --- | --- |\n| Riga | 120 |\n| Oslo | 165 |"
+    found = support_of(Sentence("The hotel limit per night is 165 EUR.", ()), table)
+    assert found is not None
+    assert table[found.start : found.end] == "| Oslo | 165 |"
+    assert found.score > 0.5
+
+
+def test_a_name_of_the_question_may_stand_elsewhere_in_the_document() -> None:
+    other = "The Lessee pays a deposit of 500 EUR."
+    between = "Machines are leased. They work. They are washed. They are counted."
+    contract = f"The Lessee is Külmladu. {between} {other}"
+    claim = Sentence("The deposit that Külmladu pays is 500 EUR.", ())
+    question = "How large is the deposit of Külmladu?"
+
+    def quote(text: str, asked: str) -> str | None:
+        found = find_support(claim, asked, excerpts(text), unlike)
+        return text[found.start : found.end] if isinstance(found, Support) else None
+
+    assert quote(contract, question) == other
+    assert quote(other, question) is None
+    assert quote(contract, "How large is the deposit?") is None
+
+
+def test_a_neighbouring_denial_of_something_else_contradicts_nothing() -> None:
+    text = "Up to 5 unused days move to the next year. Days that you could not take stay."
+    found = support_of(Sentence("You can take 5 unused days into the next year.", ()), text)
+    assert found is not None
+    assert text[found.start : found.end].startswith("Up to 5")
+
+
 def test_claim_of_other_things_has_little_support() -> None:
     support = supported("Директор живёт в Казани и любит рыбалку.")
     assert support is None or support.score < 0.25

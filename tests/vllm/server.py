@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -90,7 +91,12 @@ def environment_python(cache: Path) -> Path:
     return interpreter(cache / "env")
 
 
-def start(port: int, log_path: Path, timeout_s: float = START_TIMEOUT_S) -> subprocess.Popen[bytes]:
+def start(
+    port: int,
+    log_path: Path,
+    timeout_s: float = START_TIMEOUT_S,
+    options: Sequence[str] = SERVER_OPTIONS,
+) -> subprocess.Popen[bytes]:
     """Starts vLLM on the loopback port and returns when it is healthy.
 
     Needs `prepare()`. The caller ends it with `stop`.
@@ -106,7 +112,7 @@ def start(port: int, log_path: Path, timeout_s: float = START_TIMEOUT_S) -> subp
     address = ["--model", str(cache / "model"), "--host", HOST, "--port", str(port)]
     with log_path.open("wb") as log:
         server = subprocess.Popen(
-            [*module, *address, *SERVER_OPTIONS],
+            [*module, *address, *options],
             cwd=cache,
             env=os.environ | ENVIRONMENT | {"VLLM_CACHE_ROOT": str(cache / "vllm_cache")},
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,1 @@
+"""Answers over real vLLM beside vLLM alone; see `benchmarks.answers.__main__`."""
