@@ -23,6 +23,7 @@ from app.api.routes import (
     jobs,
     openai,
     operations,
+    principals,
     sources,
 )
 from app.domain.errors import OperatorError, Unavailable
@@ -39,6 +40,7 @@ ROUTES = (
     assistants,
     openai,
     admin,
+    principals,
     generations,
     glossary,
     operations,

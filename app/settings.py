@@ -43,6 +43,19 @@ class HttpSettings(Group):
     )
 
 
+class OidcSettings(Group):
+    """The provider whose access tokens are let in; off unless both are set."""
+
+    issuer: str | None = Field(
+        None,
+        description="The provider's issuer, as its tokens name it: an https address. Its keys are "
+        "fetched from there.",
+    )
+    audience: str | None = Field(
+        None, description="What a token must name among its audiences to be meant for Opora."
+    )
+
+
 class DatabaseSettings(Group):
     """PostgreSQL."""
 
@@ -69,7 +82,6 @@ class LlmSettings(Group):
         "auto", description="What `opora serve` starts when `base_url` is unset."
     )
     port: int = Field(8081, ge=1, le=65535, description="Port of the model server that it starts.")
-    connect_timeout_s: float = Field(5, gt=0, description="Longest wait for a connection, seconds.")
     first_token_timeout_s: float = Field(
         120, gt=0, description="Longest wait for the first token, in seconds."
     )
@@ -216,9 +228,6 @@ class LogSettings(Group):
     """Logs."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
-    format: Literal["auto", "json", "console"] = Field(
-        "auto", description="`auto` writes for people on a terminal, else JSON lines."
-    )
 
 
 class Settings(BaseSettings):
@@ -242,6 +251,7 @@ class Settings(BaseSettings):
         None, description="The first admin key, for unattended installs; at least 20 characters."
     )
     http: HttpSettings = HttpSettings()
+    oidc: OidcSettings = OidcSettings()
     database: DatabaseSettings = DatabaseSettings()
     llm: LlmSettings = LlmSettings()
     embedder: EmbedderSettings = EmbedderSettings()

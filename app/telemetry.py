@@ -80,8 +80,8 @@ def observe_stage(name: str, elapsed_s: float) -> None:
 
 
 def configure_logging(settings: LogSettings) -> None:
-    """Send structlog and the standard library's records to stderr, as lines of one format."""
-    console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    """Send all records to stderr: for people on a terminal, else as JSON lines."""
+    on_terminal = sys.stderr.isatty()
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -90,8 +90,8 @@ def configure_logging(settings: LogSettings) -> None:
         structlog.processors.format_exc_info,
     ]
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if console
+        structlog.dev.ConsoleRenderer()
+        if on_terminal
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
     handler = logging.StreamHandler(sys.stderr)

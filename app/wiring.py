@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from app.db.repositories import documents as document_rows
 from app.db.session import Database
 from app.domain.access import PUBLIC
+from app.domain.errors import ConfigurationError
 from app.domain.ports import (
     BlobStore,
     ChatModel,
@@ -25,6 +26,7 @@ from app.engines.entailment.cross_encoder import CrossEncoderEntailment
 from app.engines.index.faiss_index import FaissIndex
 from app.engines.lexical.bm25 import Bm25Index
 from app.engines.llm.openai_client import OpenAiChatModel
+from app.engines.oidc import OidcProvider
 from app.engines.reranker.cross_encoder import CrossEncoderReranker
 from app.engines.reranker.http import HttpReranker
 from app.engines.reranker.overlap import OverlapReranker
@@ -35,6 +37,7 @@ from app.services.documents import DEFAULT_COLLECTION, Documents
 from app.services.generations import Generations
 from app.services.glossary import LiveGlossary
 from app.services.live_index import LiveIndex
+from app.services.principals import Principals
 from app.services.recipes import Recipes
 from app.services.reindexing import Reindexes
 from app.services.retention import Retention
@@ -53,6 +56,7 @@ class Services:
     settings: Settings
     database: Database
     access: Access
+    principals: Principals
     documents: Documents
     sources: Sources
     blobs: BlobStore
@@ -178,6 +182,26 @@ def build_verification(settings: Settings) -> Verification:
     return Verification(settings.answering.min_support, entailment)
 
 
+def build_access(settings: Settings, database: Database) -> Access:
+    """The check of credentials, with the configured front end's secret and identity provider.
+
+    Raises:
+        ConfigurationError: One of issuer and audience is missing, or one of all is no good.
+    """
+    secret = settings.http.user_header_secret
+    issuer, audience = settings.oidc.issuer, settings.oidc.audience
+    if bool(issuer) != bool(audience):
+        raise ConfigurationError(
+            "OPORA_OIDC__ISSUER and OPORA_OIDC__AUDIENCE go together: set both"
+        )
+    provider = OidcProvider(issuer, audience) if issuer and audience else None
+    return Access(
+        database,
+        secret.get_secret_value() if secret else None,
+        provider.identify if provider else None,
+    )
+
+
 def build_services(settings: Settings, url: str) -> Services:
     """Wire the app's use cases on a database URL."""
     database = Database(url)
@@ -188,11 +212,11 @@ def build_services(settings: Settings, url: str) -> Services:
     glossary = LiveGlossary(database)
     retrieval = build_retrieval(settings, database, index, glossary)
     chat = build_chat(settings)
-    secret = settings.http.user_header_secret
     return Services(
         settings=settings,
         database=database,
-        access=Access(database, secret.get_secret_value() if secret else None),
+        access=build_access(settings, database),
+        principals=Principals(database),
         documents=Documents(database, blobs),
         sources=Sources(database, SecretBox(settings.data)),
         blobs=blobs,

@@ -5,8 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from app.domain.access import AccessScope, Scope
-from app.domain.errors import Forbidden
+from app.domain.access import AccessScope, Scope, authorize
 from app.wiring import Services
 
 
@@ -18,14 +17,12 @@ async def services(request: Request) -> Services:
 
 
 def needs(*scopes: Scope) -> Callable[[Request], Awaitable[AccessScope]]:
-    """A dependency that returns the caller if the credential has one of the scopes."""
+    """A dependency that returns the caller, whom `authorize` has let pass."""
 
     async def caller(request: Request) -> AccessScope:
         found = request.state.caller
         assert isinstance(found, AccessScope)
-        if not found.scopes.intersection({*scopes, Scope.ADMIN}):
-            wanted = " or ".join(f"`{scope}`" for scope in scopes) or "`admin`"
-            raise Forbidden(f"this call needs the scope {wanted}")
+        authorize(found, *scopes)
         return found
 
     return caller
@@ -35,6 +32,7 @@ Wired = Annotated[Services, Depends(services)]
 Asker = Annotated[AccessScope, Depends(needs(Scope.ASK))]
 Ingester = Annotated[AccessScope, Depends(needs(Scope.INGEST))]
 Reader = Annotated[AccessScope, Depends(needs(Scope.ASK, Scope.INGEST))]
+Auditor = Annotated[AccessScope, Depends(needs(Scope.AUDIT))]
 Admin = Annotated[AccessScope, Depends(needs())]
 Limit = Annotated[int, Query(ge=1, le=200, description="Items per page.")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from app.api.errors import error_response
-from app.domain.errors import BodyTooLarge, OporaError, Unauthenticated
+from app.domain.errors import BodyTooLarge, Forbidden, OporaError, Unauthenticated
 from app.domain.glossary import MOST_BYTES
 from app.services.access import USER_HEADER, Access
 from app.settings import HttpSettings
@@ -17,6 +17,9 @@ from app.telemetry import REQUEST_SECONDS, REQUESTS, get_logger
 log = get_logger(__name__)
 
 _OPEN = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/favicon.ico")
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_FROM_PAGE = "sec-fetch-site"  # a browser's own word, that no page can change
+_FOREIGN = ("cross-site", "same-site")
 _UPLOADS = "/v1/documents"
 _GLOSSARY = "/v1/admin/glossary"
 
@@ -70,6 +73,8 @@ class Gate:
         headers = Headers(scope=scope)
         path: str = scope["path"]
         try:
+            if scope["method"] not in _SAFE and headers.get(_FROM_PAGE) in _FOREIGN:
+                raise Forbidden("a page of another site may not send this")
             if not (path == "/" or path in _OPEN or path.startswith(("/static/", "/docs/"))):
                 caller = await self._access.authenticate(_bearer(headers))
                 caller = await self._access.behind(caller, headers.get(USER_HEADER))
@@ -119,10 +124,13 @@ class Gate:
 
 
 def _bearer(headers: Headers) -> str:
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
-        raise Unauthenticated("send an API key as `Authorization: Bearer <key>`")
-    return key.strip()
+    given = headers.getlist("authorization")
+    scheme, _, credential = (given[0] if len(given) == 1 else "").partition(" ")
+    if scheme.lower() != "bearer" or not credential.strip():
+        raise Unauthenticated(
+            "send one API key or access token as `Authorization: Bearer <key or token>`"
+        )
+    return credential.strip()
 
 
 def _too_large(limit: int) -> BodyTooLarge:

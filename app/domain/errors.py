@@ -23,6 +23,7 @@ OporaError
 │   ├── RerankerUnavailable
 │   ├── EntailmentUnavailable
 │   ├── StorageUnavailable
+│   ├── IdentityUnavailable
 │   └── SourceUnavailable
 ├── SchemaMismatch            502, the model does not keep to the schema
 ├── DocumentRejected          a terminal state of a document, with its reason
@@ -261,6 +262,12 @@ class StorageUnavailable(Unavailable):
     """The store of original files, or the disk, cannot be read or written."""
 
     code = "storage_unavailable"
+
+
+class IdentityUnavailable(Unavailable):
+    """The identity provider's keys cannot be fetched, so no access token can be checked."""
+
+    code = "identity_unavailable"
 
 
 class JobCancelled(OporaError):

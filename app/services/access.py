@@ -1,8 +1,8 @@
-"""Who is calling: API keys and their AccessScope."""
+"""Who is calling: API keys, access tokens, and the AccessScope that they give."""
 
 import hashlib
 import secrets
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import jwt
 from app.db.models import ApiKey
 from app.db.repositories import access as access_rows
 from app.db.session import Database
-from app.domain.access import AccessScope, Scope
+from app.domain.access import PUBLIC, AccessScope, Identity, Scope, scopes_of
 from app.domain.errors import ConfigurationError, NotFound, Unauthenticated
 
 KEY_PREFIX = "opora_"
@@ -32,36 +32,62 @@ def digest(key: str) -> bytes:
 
 
 class Access:
-    """API keys: making, checking, revoking.
+    """Checks credentials, and makes and revokes API keys.
 
     Args:
         database: Where they are.
         user_secret: What front ends sign their user header with; None where none may speak for
             a person.
+        identify: Says whom an access token names; None where only API keys are good.
 
     Raises:
         ConfigurationError: The secret has less than 32 characters.
     """
 
-    def __init__(self, database: Database, user_secret: str | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        user_secret: str | None = None,
+        identify: Callable[[str], Awaitable[Identity]] | None = None,
+    ) -> None:
         if user_secret is not None and len(user_secret) < _SHORTEST_SECRET:
             raise ConfigurationError(
                 f"OPORA_HTTP__USER_HEADER_SECRET: must have at least {_SHORTEST_SECRET} characters"
             )
         self._database = database
         self._user_secret = user_secret
+        self._identify = identify
 
-    async def authenticate(self, key: str) -> AccessScope:
-        """Return what the bearer of a key may do and read.
+    async def authenticate(self, credential: str) -> AccessScope:
+        """Return what the bearer of an API key or of an access token may do and read.
+
+        Nothing is kept between two calls: who is disabled or revoked is refused from the next on.
 
         Raises:
-            Unauthenticated: The key is unknown, expired, revoked or its user disabled.
+            Unauthenticated: The key is unknown, expired or revoked, the token is not good, or the
+                user is disabled.
+            IdentityUnavailable: The token cannot be checked now.
         """
+        if self._identify is not None and _is_token(credential):
+            return await self._signed_in(await self._identify(credential))
         async with self._database.reading() as connection:
-            found = await access_rows.find_caller(connection, digest(key))
-        if found is None:
+            found = await access_rows.find_bearer(connection, digest(credential))
+        if found is None or found.disabled:
             raise Unauthenticated("the API key is unknown, expired or revoked")
-        return found
+        return found.scope(found.key_scopes)
+
+    async def _signed_in(self, identity: Identity) -> AccessScope:
+        """Find who an identity is in Opora; somebody new is a reader."""
+        async with self._database.reading() as connection:
+            found = await access_rows.find_signed_in(connection, identity)
+        if found is None:
+            async with self._database.transaction() as session:
+                await access_rows.add_signed_in(session, identity)
+            async with self._database.reading() as connection:
+                found = await access_rows.find_signed_in(connection, identity)
+        if found is None or found.disabled:
+            raise Unauthenticated("the person of the access token is disabled")
+        return found.scope(scopes_of(found.roles))
 
     async def behind(self, caller: AccessScope, token: str | None) -> AccessScope:
         """Return who asks through a front end: the person that its signed user header names.
@@ -83,11 +109,14 @@ class Access:
             return caller
         names = _named(token, self._user_secret)
         async with self._database.reading() as connection:
-            person = await access_rows.find_person(connection, names)
-        if person is None:
-            raise Unauthenticated("the person of the user header is disabled")
+            person = await access_rows.find_named(connection, names)
         may_ask = caller.is_admin or Scope.ASK in caller.scopes
-        return replace(person, scopes=frozenset({Scope.ASK} if may_ask else ()))
+        scopes = frozenset({Scope.ASK} if may_ask else ())
+        if person is None:
+            return AccessScope(names[-1], frozenset({PUBLIC, f"user:{names[-1]}"}), scopes)
+        if person.disabled:
+            raise Unauthenticated("the person of the user header is disabled")
+        return person.scope(scopes)
 
     async def create_key(
         self,
@@ -128,7 +157,7 @@ class Access:
         key = wanted or _read(kept)
         if key is not None:
             async with self._database.reading() as connection:
-                if await access_rows.find_caller(connection, digest(key)):
+                if await access_rows.find_bearer(connection, digest(key)):
                     return key
         else:
             async with self._database.transaction() as session:
@@ -138,6 +167,11 @@ class Access:
         if wanted is None:
             _keep(kept, key)
         return key
+
+
+def _is_token(credential: str) -> bool:
+    """Whether it has the shape of a signed JWT, which no API key made here has."""
+    return credential.startswith("ey") and credential.count(".") == 2
 
 
 def _named(token: str, secret: str) -> list[str]:

@@ -72,13 +72,13 @@ class Documents:
 
         Raises:
             UnsupportedMedia: Opora does not read what the bytes are.
-            NotFound: No such collection, or no such batch of the caller's.
+            NotFound: No such collection that the caller may edit, or no such batch of its own.
             Conflict: The batch was cancelled.
         """
         wanted = [check_principal(reader) for reader in readers]
         media_type = await self.store(upload)
         async with self._database.transaction() as session:
-            home = await document_rows.get_collection(session, collection)
+            home = await document_rows.get_edited_collection(session, scope, collection)
             if batch is not None:
                 await job_rows.get_batch(session, scope, batch)
             await document_rows.lock_content(session, collection, upload.sha256)
@@ -103,7 +103,7 @@ class Documents:
         """Accept a new version of a document; the old one stays live until the new one is."""
         media_type = await self.store(upload)
         async with self._database.transaction() as session:
-            view = await document_rows.get_document(session, scope, document_id, lock=True)
+            view = await _edited(session, scope, document_id)
             document = view.document
             _refuse_if_from_source(document, "replaced")
             if view.version.sha256 == upload.sha256:
@@ -126,7 +126,7 @@ class Documents:
     ) -> DocumentView:
         """Change what is known of a document; new readers count from the next request on."""
         async with self._database.transaction() as session:
-            view = await document_rows.get_document(session, scope, document_id, lock=True)
+            view = await _edited(session, scope, document_id)
             document = view.document
             if title is not None:
                 document.title, document.title_is_given = title, True
@@ -137,7 +137,7 @@ class Documents:
                     raise InvalidField("readers", "name at least one reader, or delete it")
                 document.readers = sorted({check_principal(reader) for reader in readers})
             if collection is not None:
-                await document_rows.get_collection(session, collection)
+                await document_rows.get_edited_collection(session, scope, collection)
                 document.collection = collection
             document.updated_at = now()
             await session.flush()
@@ -162,14 +162,14 @@ class Documents:
         With a ZIP archive all that it holds is deleted. One from a source does not come again.
         """
         async with self._database.transaction() as session:
-            await document_rows.get_document(session, scope, document_id, lock=True)
+            await _edited(session, scope, document_id)
             await source_rows.remove(session, [document_id], forget=False)
             await access_rows.record(session, scope.user_id, "document.deleted", document_id)
 
     async def cancel_job(self, scope: AccessScope, job_id: str) -> Job:
         """Cancel a job and its children: queued ones at once, running ones within seconds."""
         async with self._database.transaction() as session:
-            job = await job_rows.get_job(session, scope, job_id, lock=True)
+            job = await _steered(session, scope, job_id)
             if job.state not in job_rows.OPEN:
                 raise Conflict(f"job {job_id!r} has already {job.state}")
             await job_rows.cancel(session, job)
@@ -183,7 +183,7 @@ class Documents:
             Forbidden: The file is in quarantine, and the caller is no admin.
         """
         async with self._database.transaction() as session:
-            job = await job_rows.get_job(session, scope, job_id, lock=True)
+            job = await _steered(session, scope, job_id)
             if job.state in job_rows.OPEN:
                 raise Conflict(f"job {job_id!r} is still {job.state}")
             if job.state == JobState.SUCCEEDED:
@@ -295,6 +295,29 @@ class Documents:
             status=DocumentStatus.RECEIVED,
             duplicate=False,
         )
+
+
+async def _edited(session: AsyncSession, scope: AccessScope, document_id: str) -> DocumentView:
+    """A document that the caller may change, locked.
+
+    Raises:
+        NotFound: There is none that the caller may read.
+        Forbidden: The caller may only read it.
+    """
+    view = await document_rows.get_document(session, scope, document_id, lock=True)
+    home = await document_rows.get_collection(session, view.document.collection)
+    if not scope.may_edit(home.readers, home.editors):
+        raise Forbidden("only the editors of its collection may change this document")
+    return view
+
+
+async def _steered(session: AsyncSession, scope: AccessScope, job_id: str) -> Job:
+    """A job that the caller may cancel or retry, locked: its own, or one of an edited document."""
+    job = await job_rows.get_job(session, scope, job_id, lock=True)
+    theirs = job.owner != scope.user_id and not scope.is_admin
+    if theirs and job.document_id is not None:
+        await _edited(session, scope, job.document_id)
+    return job
 
 
 def _refuse_if_from_source(document: Document, what: str) -> None:

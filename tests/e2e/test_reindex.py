@@ -145,7 +145,7 @@ async def test_commands_say_what_they_refuse(house: House, tmp_path: Path) -> No
     assert "there is no generation" in said
     code, said = await house.opora("jobs", "retry", "job_nothing")
     assert code == 1
-    assert "there is no job" in said
+    assert "there is no such job" in said
 
 
 async def test_a_folder_is_a_batch_that_names_what_failed(house: House, tmp_path: Path) -> None:

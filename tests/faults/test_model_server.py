@@ -37,11 +37,10 @@ def _model(base_url: str, name: str | None = "fault-model") -> OpenAiChatModel:
         base_url=base_url,
         model=name,
         api_key=SecretStr(SECRET),
-        connect_timeout_s=LIMIT_S / 2,
         first_token_timeout_s=LIMIT_S,
         between_tokens_timeout_s=LIMIT_S,
     )
-    return OpenAiChatModel(settings)
+    return OpenAiChatModel(settings, connect_timeout_s=LIMIT_S / 2)
 
 
 async def _ask(base_url: str, expected: type[Unavailable]) -> tuple[str, str]:

@@ -105,7 +105,6 @@ def test_each_listed_variable_is_read(patch: pytest.MonkeyPatch, name: str) -> N
         "OPORA_ADMIN_KEY": KEY,
         "OPORA_LLM__SERVER": "vllm",
         "OPORA_LOG__LEVEL": "error",
-        "OPORA_LOG__FORMAT": "json",
         "OPORA_RETRIEVAL__DENSE_WEIGHT": "0.125",
     }
     for share in ("MIN_EVIDENCE", "MIN_SUPPORT"):

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Response
 
 from app.api import schemas
-from app.api.dependencies import Admin, Wired
+from app.api.dependencies import Admin, Auditor, Wired
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
 
 
 @router.get("/api-keys")
-async def list_keys(services: Wired, _: Admin) -> schemas.Page[schemas.KeyView]:
+async def list_keys(services: Wired, _: Auditor) -> schemas.Page[schemas.KeyView]:
     """All keys, without the keys."""
     rows = await services.access.list_keys()
     return schemas.Page(items=[schemas.KeyView.of(row) for row in rows], next_cursor=None)

@@ -175,10 +175,10 @@ async def delete_document(services: Wired, caller: Ingester, document_id: str) -
 
 @router.get("/collections")
 async def list_collections(services: Wired, caller: Reader) -> schemas.Page[schemas.Collection]:
-    """All collections that have a reader in common with the caller."""
+    """All collections whose readers or editors the caller is among."""
     async with services.database.transaction() as session:
         rows = await document_rows.list_collections(session)
-    seen = [row for row in rows if caller.may_read(frozenset(row.readers))]
+    seen = [row for row in rows if caller.may_read(frozenset(row.readers + row.editors))]
     return schemas.Page(items=[schemas.Collection.of(row) for row in seen], next_cursor=None)
 
 
@@ -192,7 +192,9 @@ async def add_collection(
         if await document_rows.collection_exists(session, new.name):
             raise Conflict(f"there is already a collection {new.name!r}")
         await document_rows.ensure_collection(session, new.name, readers, new.description)
-        return schemas.Collection.of(await document_rows.get_collection(session, new.name))
+        row = await document_rows.get_collection(session, new.name)
+        row.editors = sorted({check_principal(editor) for editor in new.editors})
+        return schemas.Collection.of(row)
 
 
 @router.patch("/collections/{name}")
@@ -206,6 +208,8 @@ async def change_collection(
             row.description = change.description
         if change.readers is not None:
             row.readers = sorted({check_principal(reader) for reader in change.readers})
+        if change.editors is not None:
+            row.editors = sorted({check_principal(editor) for editor in change.editors})
         return schemas.Collection.of(row)
 
 

@@ -40,6 +40,14 @@ from app.api.schemas.documents import (
 from app.api.schemas.generations import GenerationView, NewReindex
 from app.api.schemas.glossary import GlossaryEntry, GlossaryReplaced, GlossaryView
 from app.api.schemas.openai import ChatRequest
+from app.api.schemas.principals import (
+    GroupChange,
+    GroupView,
+    NewGroup,
+    NewUser,
+    UserChange,
+    UserView,
+)
 from app.api.schemas.sources import (
     NewSource,
     SkippedFile,
@@ -72,15 +80,19 @@ __all__ = [
     "GlossaryEntry",
     "GlossaryReplaced",
     "GlossaryView",
+    "GroupChange",
+    "GroupView",
     "JobError",
     "JobView",
     "KeyView",
     "NewAssistant",
     "NewBatch",
     "NewCollection",
+    "NewGroup",
     "NewKey",
     "NewReindex",
     "NewSource",
+    "NewUser",
     "Page",
     "Passage",
     "Progress",
@@ -94,5 +106,7 @@ __all__ = [
     "SyncReport",
     "Turn",
     "Usage",
+    "UserChange",
+    "UserView",
     "one_stage",
 ]

@@ -115,6 +115,7 @@ class Collection(BaseModel):
     name: str
     description: str
     readers: list[str]
+    editors: list[str]
     created_at: datetime
 
     @classmethod
@@ -129,6 +130,7 @@ class NewCollection(Body):
     name: Name
     description: str = ""
     readers: Annotated[list[str], Field(min_length=1)]
+    editors: list[str] = []
 
 
 class CollectionChange(Body):
@@ -136,6 +138,7 @@ class CollectionChange(Body):
 
     description: str | None = None
     readers: Annotated[list[str], Field(min_length=1)] | None = None
+    editors: list[str] | None = None
 
 
 class NewBatch(Body):

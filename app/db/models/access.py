@@ -2,20 +2,29 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Identity, LargeBinary
+from sqlalchemy import ForeignKey, Identity, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, now
 
 
 class PrincipalRow(Base):
-    """A person, service or group: `user:<id>` or `group:<id>`."""
+    """A person, service or group: `user:<id>` or `group:<id>`.
+
+    Somebody who signs in is known by `issuer` and `subject`. A deleted one stays, disabled, so that
+    nobody else gets the id.
+    """
 
     __tablename__ = "principal"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
 
     principal: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str | None]
     disabled: Mapped[bool] = mapped_column(default=False)
+    roles: Mapped[list[str]] = mapped_column(default=list)
+    issuer: Mapped[str | None]
+    subject: Mapped[str | None]
+    deleted_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -17,13 +17,14 @@ from app.db.base import Base, now
 
 
 class Collection(Base):
-    """A named set of documents with default readers."""
+    """A named set of documents with default readers, and with editors, else its readers."""
 
     __tablename__ = "collection"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     description: Mapped[str] = mapped_column(default="")
     readers: Mapped[list[str]]
+    editors: Mapped[list[str]] = mapped_column(default=list)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -1,6 +1,7 @@
-"""API keys, group membership, audit."""
+"""Who calls: keys, signed-in people, the groups that they are in; and the audit trail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
@@ -10,68 +11,117 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.base import new_id, now
 from app.db.models import ApiKey, AuditEvent, PrincipalRow
 from app.db.session import Reader
-from app.domain.access import PUBLIC, AccessScope, Scope
+from app.domain.access import PUBLIC, AccessScope, Identity, Role, Scope
+from app.domain.errors import Conflict
 
-_CALLER = """
-    WITH RECURSIVE caller AS (
-        SELECT k.user_id, k.scopes
-        FROM api_key k JOIN principal p ON p.principal = 'user:' || k.user_id
-        WHERE k.sha256 = %(sha256)s AND k.revoked_at IS NULL AND NOT p.disabled
-              AND (k.expires_at IS NULL OR k.expires_at > %(at)s)
-    ), belongs(name) AS (
-        SELECT m."group" FROM membership m JOIN caller c ON m.member = 'user:' || c.user_id
-        UNION SELECT m."group" FROM membership m JOIN belongs b ON m.member = b.name
-    )
-    SELECT user_id, scopes, ARRAY(
-        SELECT b.name FROM belongs b JOIN principal p ON p.principal = b.name WHERE NOT p.disabled
-    ) FROM caller
+_BY_KEY = """
+    SELECT p.principal, p.disabled, p.roles, k.scopes, CAST('{}' AS text[]) AS named
+    FROM api_key k JOIN principal p ON p.principal = 'user:' || k.user_id
+    WHERE k.sha256 = %(sha256)s AND k.revoked_at IS NULL
+          AND (k.expires_at IS NULL OR k.expires_at > %(at)s)
+    """
+_BY_NAMES = """
+    SELECT principal, disabled, roles, CAST('{}' AS text[]) AS scopes, CAST('{}' AS text[]) AS named
+    FROM principal WHERE principal = ANY(%(principals)s)
+    ORDER BY array_position(%(principals)s, principal) LIMIT 1
+    """
+_BY_IDENTITY = """
+    SELECT principal, disabled, roles, CAST('{}' AS text[]) AS scopes,
+           CAST(%(groups)s AS text[]) AS named
+    FROM principal WHERE issuer = %(issuer)s AND subject = %(subject)s
     """
 
 
-_PERSON = """
-    WITH RECURSIVE person AS (
-        SELECT principal, disabled FROM principal WHERE principal = ANY(%(principals)s)
-        ORDER BY array_position(%(principals)s, principal) LIMIT 1
-    ), belongs(name) AS (
-        SELECT m."group" FROM membership m JOIN person ON m.member = person.principal
-        UNION SELECT m."group" FROM membership m JOIN belongs b ON m.member = b.name
-    )
-    SELECT principal, disabled, ARRAY(
-        SELECT b.name FROM belongs b JOIN principal p ON p.principal = b.name WHERE NOT p.disabled
-    ) FROM person
+def _with_groups(person: str) -> str:
+    """The query of a person with all groups, also those that groups are in.
+
+    A disabled group gives nothing, nor what it is in. One that only the token names needs no row.
     """
+    return f"""
+        WITH RECURSIVE person AS ({person}), belongs(name) AS (
+            SELECT unnest(named) FROM person
+            UNION SELECT m."group" FROM membership m JOIN person ON m.member = person.principal
+            UNION SELECT m."group" FROM membership m JOIN belongs b ON m.member = b.name
+                WHERE NOT EXISTS (
+                    SELECT FROM principal p WHERE p.principal = b.name AND p.disabled
+                )
+        ), groups AS (
+            SELECT b.name, p.roles FROM belongs b LEFT JOIN principal p ON p.principal = b.name
+            WHERE p.disabled IS NOT TRUE
+        )
+        SELECT principal, disabled, scopes, ARRAY(SELECT name FROM groups),
+               roles || ARRAY(SELECT unnest(roles) FROM groups)
+        FROM person
+        """  # noqa: S608, the parts are the constants above
 
 
-async def find_person(connection: Reader, names: Sequence[str]) -> AccessScope | None:
-    """What the person of the first of these names that Opora knows may read, without a scope.
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with a row: what the roles, own and of groups, and the used key allow."""
 
-    Somebody of whom it knows no name is the last of them, and in no group; None for a disabled one.
-    """
-    principals = [f"user:{name}" for name in names]
-    cursor = await connection.execute(_PERSON, {"principals": principals})
-    row = await cursor.fetchone()
-    principal, disabled, groups = row or (principals[-1], False, [])
-    if disabled:
-        return None
-    user_id = principal.removeprefix("user:")
-    return AccessScope(user_id, frozenset({PUBLIC, principal, *groups}), frozenset())
+    principal: str
+    disabled: bool
+    key_scopes: frozenset[Scope]
+    groups: frozenset[str]
+    roles: frozenset[Role]
+
+    def scope(self, scopes: frozenset[Scope]) -> AccessScope:
+        """What the person may read, to be used for these scopes."""
+        user_id = self.principal.removeprefix("user:")
+        return AccessScope(user_id, frozenset({PUBLIC, self.principal, *self.groups}), scopes)
 
 
-async def find_caller(connection: Reader, sha256: bytes) -> AccessScope | None:
-    """What the bearer of the key with this digest may do and read; nested groups count.
-
-    None where the key is unknown, expired or revoked, or its user disabled.
-    """
-    cursor = await connection.execute(_CALLER, {"sha256": sha256, "at": now()})
+async def _find(connection: Reader, person: str, parameters: Mapping[str, object]) -> Person | None:
+    cursor = await connection.execute(_with_groups(person), parameters)
     row = await cursor.fetchone()
     if row is None:
         return None
-    user_id, scopes, groups = row
-    return AccessScope(
-        user_id=user_id,
-        principals=frozenset({PUBLIC, f"user:{user_id}", *groups}),
-        scopes=frozenset(map(Scope, scopes)),
+    principal, disabled, scopes, groups, roles = row
+    return Person(
+        principal,
+        disabled,
+        frozenset(map(Scope, scopes)),
+        frozenset(groups),
+        frozenset(map(Role, roles)),
     )
+
+
+async def find_named(connection: Reader, names: Sequence[str]) -> Person | None:
+    """The first of these user ids that Opora knows."""
+    return await _find(connection, _BY_NAMES, {"principals": [f"user:{name}" for name in names]})
+
+
+async def find_bearer(connection: Reader, sha256: bytes) -> Person | None:
+    """Whose the key with this digest is; None where it is unknown, expired or revoked."""
+    return await _find(connection, _BY_KEY, {"sha256": sha256, "at": now()})
+
+
+async def find_signed_in(connection: Reader, identity: Identity) -> Person | None:
+    """Whom a token names, with the groups that it names."""
+    parameters = {
+        "issuer": identity.issuer,
+        "subject": identity.subject,
+        "groups": [f"group:{name}" for name in identity.groups],
+    }
+    return await _find(connection, _BY_IDENTITY, parameters)
+
+
+async def add_signed_in(session: AsyncSession, identity: Identity) -> bool:
+    """Give an id to somebody whom a token names; False when another request did."""
+    user: dict[str, object] = {
+        "principal": f"user:{new_id('usr')}",
+        "name": identity.name,
+        "disabled": False,
+        "roles": [],
+        "issuer": identity.issuer,
+        "subject": identity.subject,
+        "created_at": now(),
+    }
+    query = insert(PrincipalRow).values(user).on_conflict_do_nothing()
+    added = await session.scalar(query.returning(PrincipalRow.principal))
+    if added is not None:
+        await record(session, "system", "user.signed_in_first", added.removeprefix("user:"))
+    return added is not None
 
 
 async def add_key(
@@ -81,9 +131,16 @@ async def add_key(
     scopes: list[Scope],
     expires_at: datetime | None = None,
 ) -> ApiKey:
-    """Store a key's digest, and its user when new."""
-    user = {"principal": f"user:{user_id}", "disabled": False, "created_at": now()}
+    """Store a key's digest, and its user when new.
+
+    Raises:
+        Conflict: The user was deleted.
+    """
+    user = {"principal": f"user:{user_id}", "disabled": False, "roles": [], "created_at": now()}
     await session.execute(insert(PrincipalRow).values(user).on_conflict_do_nothing())
+    row = await session.get(PrincipalRow, f"user:{user_id}", with_for_update=True)
+    if row is None or row.deleted_at is not None:
+        raise Conflict(f"the user {user_id!r} was deleted, and no other gets that id")
     key = ApiKey(
         key_id=new_id("key"),
         user_id=user_id,

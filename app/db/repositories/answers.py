@@ -18,7 +18,7 @@ async def get_conversation(
     """Return a conversation of the caller's, or raise NotFound."""
     found = await session.get(Conversation, conversation_id)
     if found is None or found.user_id != scope.user_id:
-        raise NotFound(f"there is no conversation {conversation_id!r}")
+        raise NotFound("there is no such conversation")
     return found
 
 
@@ -94,5 +94,5 @@ async def get_answer(session: AsyncSession, scope: AccessScope, answer_id: str) 
     """Return an answer of the caller's, or raise NotFound."""
     found = await session.get(AnswerRow, answer_id)
     if found is None or found.user_id != scope.user_id:
-        raise NotFound(f"there is no answer {answer_id!r}")
+        raise NotFound("there is no such answer")
     return found

@@ -59,7 +59,15 @@ async def get_collection(session: AsyncSession, name: str) -> Collection:
     """Return a collection or raise NotFound."""
     found = await session.get(Collection, name)
     if found is None:
-        raise NotFound(f"there is no collection {name!r}")
+        raise NotFound("there is no such collection")
+    return found
+
+
+async def get_edited_collection(session: AsyncSession, scope: AccessScope, name: str) -> Collection:
+    """Return a collection that the caller may put documents into, or raise NotFound."""
+    found = await get_collection(session, name)
+    if not scope.may_edit(found.readers, found.editors):
+        raise NotFound("there is no such collection")
     return found
 
 
@@ -76,6 +84,7 @@ async def ensure_collection(
         "name": name,
         "description": description,
         "readers": list(readers),
+        "editors": [],
         "created_at": now(),
     }
     await session.execute(insert(Collection).values(row).on_conflict_do_nothing())
@@ -136,7 +145,7 @@ async def get_document(
         query = query.with_for_update(of=Document)
     view = _view((await session.execute(query)).first())
     if view is None:
-        raise NotFound(f"there is no document {document_id!r}")
+        raise NotFound("there is no such document")
     return view
 
 

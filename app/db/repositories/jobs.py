@@ -111,7 +111,7 @@ async def add_batch(session: AsyncSession, owner: str, files: int) -> Job:
 async def _open_parent(session: AsyncSession, parent_id: str) -> None:
     parent = await session.get(Job, parent_id, with_for_update={"key_share": True})
     if parent is None:
-        raise NotFound(f"there is no job {parent_id!r}")
+        raise NotFound("there is no such job")
     if parent.cancel_requested or parent.state == JobState.CANCELLED:
         raise Conflict(f"job {parent_id!r} was cancelled")
     if parent.state not in OPEN:
@@ -127,7 +127,7 @@ async def get_job(
         query = query.with_for_update(of=Job)
     found = (await session.scalars(query)).first()
     if found is None:
-        raise NotFound(f"there is no job {job_id!r}")
+        raise NotFound("there is no such job")
     return found
 
 
@@ -157,7 +157,7 @@ async def get_batch(
     """Return a batch of the caller's own, any one to an admin, or NotFound."""
     job = await get_job(session, scope, job_id, lock)
     if job.kind != BATCH or not (scope.is_admin or job.owner == scope.user_id):
-        raise NotFound(f"there is no batch {job_id!r}")
+        raise NotFound("there is no such batch")
     return job
 
 

@@ -42,12 +42,15 @@ class OpenAiChatModel:
     Args:
         settings: Name, key and timeouts.
         base_url: Where the server is when the settings do not say it, ending in `/v1`.
+        connect_timeout_s: Longest wait for a connection, in seconds.
 
     Raises:
         ConfigurationError: There is no address, or it is no http(s) URL.
     """
 
-    def __init__(self, settings: LlmSettings, base_url: str | None = None) -> None:
+    def __init__(
+        self, settings: LlmSettings, base_url: str | None = None, connect_timeout_s: float = 5
+    ) -> None:
         address = base_url or settings.base_url
         if not address:
             raise ConfigurationError("OPORA_LLM__BASE_URL: the model server has no address")
@@ -58,6 +61,7 @@ class OpenAiChatModel:
                 "http(s) URL of a server"
             )
         self._settings = settings
+        self._connect_timeout_s = connect_timeout_s
         self._url = url
         self._server = f"the model server at {url.with_user(None)}"
         self._key = settings.api_key.get_secret_value() if settings.api_key else None
@@ -218,7 +222,7 @@ class OpenAiChatModel:
             yield
         except aiohttp.ServerTimeoutError:
             raise ModelServerTimeout(
-                f"{self._server} gave no connection within {self._settings.connect_timeout_s:g} s"
+                f"{self._server} gave no connection within {self._connect_timeout_s:g} s"
             ) from None
         except TimeoutError:
             raise ModelServerTimeout(
@@ -239,7 +243,7 @@ class OpenAiChatModel:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_CONNECTION_S),
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._settings.connect_timeout_s),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
                 headers={"Authorization": f"Bearer {self._key}"} if self._key else None,
                 json_serialize=lambda value: msgspec.json.encode(value).decode(),
                 cookie_jar=aiohttp.DummyCookieJar(),
