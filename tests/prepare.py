@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ingestion.parsers.tesseract import OcrUnavailable, check_available
 from tests.environments import keep_environment
+from tests.identity import provider
 from tests.vllm import server as vllm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -29,6 +30,7 @@ def main() -> int:
         ("chromium", prepare_chromium),
         ("tesseract", prepare_tesseract),
         ("sentence-transformers", prepare_sentence_transformers),
+        ("identity provider", prepare_identity_provider),
         ("vllm", prepare_vllm),
     )
     failures = 0
@@ -40,6 +42,11 @@ def main() -> int:
             said = f"FAILED: {error}"
         print(f"{name}: {said}", flush=True)
     return 1 if failures else 0
+
+
+def prepare_identity_provider() -> str:
+    """Node.js (61 MB) and npm's oidc-provider for tests/identity."""
+    return f"ready in {provider.prepare()}"
 
 
 def prepare_vllm() -> str:
