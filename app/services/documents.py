@@ -72,7 +72,8 @@ class Documents:
 
         Raises:
             UnsupportedMedia: Opora does not read what the bytes are.
-            NotFound: No such collection that the caller may edit, or no such batch of its own.
+            NotFound: No such collection that the caller may see, or no such batch of its own.
+            Forbidden: The caller may only read the collection.
             Conflict: The batch was cancelled.
         """
         wanted = [check_principal(reader) for reader in readers]

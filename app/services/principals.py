@@ -42,7 +42,7 @@ class Principals:
 
         Raises:
             Conflict: The id or the identity is taken, by a deleted user too.
-            InvalidField: A group or a member is unknown.
+            InvalidField: A member was deleted.
         """
         async with self._database.transaction() as session:
             row = await principal_rows.add(session, principal)

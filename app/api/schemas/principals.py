@@ -22,7 +22,7 @@ Text = Annotated[
     AfterValidator(_printable),
 ]
 GroupId = Text
-Member = Annotated[Text, StringConstraints(pattern=r"^(user|group):\S.*$")]
+Member = Annotated[Text, StringConstraints(pattern=r"^(user:\w[\w.@+-]{0,127}|group:\S.*)$")]
 Many = Field(max_length=10_000)
 
 

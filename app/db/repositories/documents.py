@@ -26,7 +26,7 @@ from app.db.models import Chunk, Collection, Document, DocumentVersion, ParsedTe
 from app.db.session import Reader
 from app.domain.access import AccessScope
 from app.domain.documents import DocumentStatus, IndexedDocument, Passage
-from app.domain.errors import NotFound
+from app.domain.errors import Forbidden, NotFound
 from app.domain.fusion import Fused
 from app.domain.validity import SUPERSEDED
 
@@ -64,11 +64,18 @@ async def get_collection(session: AsyncSession, name: str) -> Collection:
 
 
 async def get_edited_collection(session: AsyncSession, scope: AccessScope, name: str) -> Collection:
-    """Return a collection that the caller may put documents into, or raise NotFound."""
+    """Return a collection that the caller may put documents into.
+
+    Raises:
+        NotFound: There is none that the caller may read or edit.
+        Forbidden: The caller may only read it.
+    """
     found = await get_collection(session, name)
-    if not scope.may_edit(found.readers, found.editors):
-        raise NotFound("there is no such collection")
-    return found
+    if scope.may_edit(found.readers, found.editors):
+        return found
+    if scope.may_read(frozenset(found.readers)):
+        raise Forbidden("only the editors of this collection may put documents into it")
+    raise NotFound("there is no such collection")
 
 
 async def collection_exists(session: AsyncSession, name: str) -> bool:

@@ -80,15 +80,15 @@ async def _views(session: AsyncSession, rows: Sequence[PrincipalRow]) -> list[Pr
 
 
 async def put_into(session: AsyncSession, user: str, groups: Collection[str]) -> None:
-    """Let a user be in these groups and no other."""
-    await _must_exist(session, "groups", groups)
+    """Let a user be in these groups and no other; one that is new is made."""
+    await _make_missing(session, "groups", groups)
     await session.execute(delete(Membership).where(Membership.member == user))
     session.add_all(Membership(member=user, group=group) for group in sorted({*groups}))
 
 
 async def set_members(session: AsyncSession, group: str, members: Collection[str]) -> None:
-    """Let a group have these members and no other."""
-    await _must_exist(session, "members", members)
+    """Let a group have these members and no other; one that is new is made."""
+    await _make_missing(session, "members", members)
     await session.execute(delete(Membership).where(Membership.group == group))
     session.add_all(Membership(member=member, group=group) for member in sorted({*members}))
 
@@ -110,10 +110,13 @@ async def shut_out(session: AsyncSession, row: PrincipalRow) -> None:
     await session.execute(keys.values(revoked_at=now()))
 
 
-async def _must_exist(session: AsyncSession, field: str, principals: Collection[str]) -> None:
+async def _make_missing(session: AsyncSession, field: str, principals: Collection[str]) -> None:
+    """Let there be a row for each, as a key makes one for its user; no deleted one comes back."""
+    for principal in sorted(principals):
+        await add(session, principal)
     query = select(PrincipalRow.principal).where(
         PrincipalRow.principal.in_(principals), PrincipalRow.deleted_at.is_(None)
     )
-    unknown = sorted({*principals} - {*(await session.scalars(query.with_for_update(read=True)))})
-    if unknown:
-        raise InvalidField(field, f"{unknown[0]!r} is unknown to Opora: make it first")
+    gone = sorted({*principals} - {*(await session.scalars(query.with_for_update(read=True)))})
+    if gone:
+        raise InvalidField(field, f"{gone[0]!r} was deleted")
