@@ -1,8 +1,9 @@
 """The page at `/`."""
 
+import asyncio
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 from app.web.reference import render
@@ -17,9 +18,18 @@ _POLICY = (
 
 
 @router.get("/")
-async def page() -> FileResponse:
-    """The page; everything that it shows it fetches with the key that its user types in."""
-    return FileResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+async def page(request: Request) -> Response:
+    """The page; everything that it shows it fetches with the key that its user types in.
+
+    A reverse proxy that signs users in adds their credential to this request too: then it asks for
+    no key.
+    """
+    headers = {"Content-Security-Policy": _POLICY, "Vary": "Authorization"}
+    if "authorization" not in request.headers:
+        return FileResponse(_PAGE, headers=headers)
+    text = await asyncio.to_thread(_PAGE.read_text, "utf-8")
+    marked = text.replace("<html", "<html data-signed-in", 1)
+    return HTMLResponse(marked, headers=headers | {"Cache-Control": "no-store"})
 
 
 @router.get("/docs")

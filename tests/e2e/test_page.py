@@ -131,6 +131,20 @@ async def test_answer_leads_to_the_marked_quote(visit: Visit, admin_key: str) ->
     assert visit.complaints == []
 
 
+async def test_behind_a_proxy_that_signs_in_it_asks_for_no_key(
+    visit: Visit, admin_key: str
+) -> None:
+    assert await visit.page.locator("#login").is_visible()
+    await visit.page.set_extra_http_headers({"Authorization": f"Bearer {admin_key}"})
+    await visit.page.reload()
+    await visit.ask(QUESTION)
+    assert "28" in await visit.page.locator(".turn .text").inner_text()
+    assert await visit.page.locator("#login").is_hidden()
+    assert await visit.page.locator("#logout").is_hidden()
+    assert await visit.page.evaluate("sessionStorage.length") == 0
+    assert visit.complaints == []
+
+
 async def test_next_question_stays_in_the_conversation(visit: Visit, admin_key: str) -> None:
     await visit.log_in(admin_key)
     await visit.ask(QUESTION)

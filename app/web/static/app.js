@@ -1,7 +1,7 @@
 // The page at `/`: log in with a key, ask, read the answer, check it in its documents.
 // Whatever comes from documents or from the model enters the page as text, never as markup.
 
-import { describe, explain, Failure, forgetKey, get, hasKey, logIn, onRefused, post, readEvents } from "./server.js";
+import { describe, explain, Failure, forgetKey, get, hasKey, logIn, mayLogOut, onRefused, post, readEvents } from "./server.js";
 import { label, switchLanguage, t, TEXTS, translate, translatePage, write } from "./texts.js";
 
 const AROUND = 6000; // UTF-16 units of a document shown on each side of a quote
@@ -14,7 +14,8 @@ let shown = null; // the source in the panel
 // Coming and going ----------------------------------------------------------------------------
 
 function show(inside) {
-  for (const id of ["room", "composer", "new", "logout"]) $(id).hidden = !inside;
+  for (const id of ["room", "composer", "new"]) $(id).hidden = !inside;
+  $("logout").hidden = !(inside && mayLogOut());
   $("login").hidden = inside;
   $(inside ? "question" : "key").focus();
 }

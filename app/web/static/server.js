@@ -3,6 +3,8 @@
 import { t, TEXTS } from "./texts.js";
 
 const STORED = "opora.key";
+// A reverse proxy has signed the reader in, and adds the credential to each request.
+const signedIn = "signedIn" in document.documentElement.dataset;
 let key = sessionStorage.getItem(STORED);
 let refused = () => {};
 
@@ -14,7 +16,8 @@ export class Failure extends Error {
   }
 }
 
-export const hasKey = () => Boolean(key);
+export const hasKey = () => Boolean(key) || signedIn;
+export const mayLogOut = () => Boolean(key);
 
 /** Call a function whenever the server refuses the key. */
 export function onRefused(callback) {
@@ -37,7 +40,8 @@ export function forgetKey() {
 
 export async function get(path, options = {}) {
   const sent = key;
-  const headers = { ...options.headers, Authorization: `Bearer ${sent}` };
+  const headers = { ...options.headers };
+  if (sent) headers.Authorization = `Bearer ${sent}`;
   const response = await fetch(path, { ...options, headers });
   if (response.ok) return response;
   const body = await response.json().catch(() => ({ code: `http_${response.status}` }));
