@@ -38,15 +38,16 @@ class Principals:
     async def create(
         self, caller: AccessScope, principal: str, fields: Mapping[str, Any]
     ) -> PrincipalView:
-        """Make a user or a group.
+        """Make a user or a group, or complete one that only a key or a group has named so far.
 
         Raises:
             Conflict: The id or the identity is taken, by a deleted user too.
             InvalidField: A member was deleted.
         """
         async with self._database.transaction() as session:
-            row = await principal_rows.add(session, principal)
-            if row is None:
+            await principal_rows.add(session, principal)
+            row = await principal_rows.find(session, principal, lock=True)
+            if row is None or row.deleted_at is not None or not row.implicit:
                 raise Conflict(
                     f"{principal!r} is there already, or was deleted: its id stays taken"
                 )
@@ -84,6 +85,7 @@ class Principals:
     async def _apply(
         self, session: AsyncSession, row: PrincipalRow, fields: Mapping[str, Any]
     ) -> None:
+        row.implicit = False
         if "issuer" in fields or "subject" in fields:
             issuer = fields.get("issuer", row.issuer)
             subject = fields.get("subject", row.subject)

@@ -18,6 +18,9 @@ _TEXTS = postgresql.ARRAY(sa.Text())
 
 def upgrade() -> None:
     op.add_column("principal", sa.Column("roles", _TEXTS, server_default="{}", nullable=False))
+    op.add_column(
+        "principal", sa.Column("implicit", sa.Boolean(), server_default="true", nullable=False)
+    )
     op.add_column("principal", sa.Column("issuer", sa.Text(), nullable=True))
     op.add_column("principal", sa.Column("subject", sa.Text(), nullable=True))
     op.add_column("principal", sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True))
@@ -30,5 +33,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_column("collection", "editors")
     op.drop_constraint(op.f("uq_principal_issuer_subject"), "principal", type_="unique")
-    for column in ("deleted_at", "subject", "issuer", "roles"):
+    for column in ("deleted_at", "subject", "issuer", "implicit", "roles"):
         op.drop_column("principal", column)

@@ -167,6 +167,10 @@ async def test_a_person_is_prepared_before_the_first_sign_in(house: House) -> No
         "groups": ["prepared"],
     }
     assert (await house.admin.post("/v1/admin/users", body)).status == 201
+    assert_problem(await house.admin.post("/v1/admin/users", body), 409, "conflict")
+    await house.key("vera-bot", "ask")
+    completed = await house.admin.post("/v1/admin/users", {"user_id": "vera-bot", "name": "Vera"})
+    assert (completed.status, completed.json["name"]) == (201, "Vera")
     vera = forged(house, "3f2a")
     assert await sees(vera, await document(house, "user:vera"))
     assert await sees(vera, await document(house, "group:prepared"))

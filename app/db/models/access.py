@@ -11,8 +11,8 @@ from app.db.base import Base, now
 class PrincipalRow(Base):
     """A person, service or group: `user:<id>` or `group:<id>`.
 
-    Somebody who signs in is known by `issuer` and `subject`. A deleted one stays, disabled, so that
-    nobody else gets the id.
+    Somebody who signs in is known by `issuer` and `subject`. An implicit one is only named by a key
+    or a group so far. A deleted user stays, disabled, so that nobody else gets the id.
     """
 
     __tablename__ = "principal"
@@ -21,6 +21,7 @@ class PrincipalRow(Base):
     principal: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str | None]
     disabled: Mapped[bool] = mapped_column(default=False)
+    implicit: Mapped[bool] = mapped_column(default=False)
     roles: Mapped[list[str]] = mapped_column(default=list)
     issuer: Mapped[str | None]
     subject: Mapped[str | None]

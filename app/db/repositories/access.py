@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import new_id, now
 from app.db.models import ApiKey, AuditEvent, PrincipalRow
+from app.db.repositories import principals as principal_rows
 from app.db.session import Reader
 from app.domain.access import PUBLIC, AccessScope, Identity, Role, Scope
 from app.domain.errors import Conflict
@@ -112,6 +113,7 @@ async def add_signed_in(session: AsyncSession, identity: Identity) -> bool:
         "principal": f"user:{new_id('usr')}",
         "name": identity.name,
         "disabled": False,
+        "implicit": False,
         "roles": [],
         "issuer": identity.issuer,
         "subject": identity.subject,
@@ -136,9 +138,8 @@ async def add_key(
     Raises:
         Conflict: The user was deleted.
     """
-    user = {"principal": f"user:{user_id}", "disabled": False, "roles": [], "created_at": now()}
-    await session.execute(insert(PrincipalRow).values(user).on_conflict_do_nothing())
-    row = await session.get(PrincipalRow, f"user:{user_id}", with_for_update=True)
+    await principal_rows.add(session, f"user:{user_id}")
+    row = await principal_rows.find(session, f"user:{user_id}", lock=True)
     if row is None or row.deleted_at is not None:
         raise Conflict(f"the user {user_id!r} was deleted, and no other gets that id")
     key = ApiKey(

@@ -38,12 +38,16 @@ async def get(session: AsyncSession, principal: str, lock: bool = False) -> Prin
     return row
 
 
-async def add(session: AsyncSession, principal: str) -> PrincipalRow | None:
-    """Store a new principal; None when its id is taken."""
-    values = {"principal": principal, "disabled": False, "roles": [], "created_at": now()}
-    query = insert(PrincipalRow).values(values).on_conflict_do_nothing()
-    added = await session.scalar(query.returning(PrincipalRow.principal))
-    return None if added is None else await find(session, principal)
+async def add(session: AsyncSession, principal: str) -> None:
+    """Store a principal that a key or a group names, unless it is there."""
+    row = {
+        "principal": principal,
+        "disabled": False,
+        "implicit": True,
+        "roles": [],
+        "created_at": now(),
+    }
+    await session.execute(insert(PrincipalRow).values(row).on_conflict_do_nothing())
 
 
 async def view(session: AsyncSession, row: PrincipalRow) -> PrincipalView:
