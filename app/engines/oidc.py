@@ -51,7 +51,7 @@ class OidcProvider:
         self._audience = audience
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetched_at = self._asked_at = float("-inf")
-        self._failure: str | None = None
+        self._has_failed = False
         self._lock = asyncio.Lock()
 
     async def identify(self, token: str) -> Identity:
@@ -96,8 +96,10 @@ class OidcProvider:
                 self._asked_at = time.monotonic()
             if kid in self._keys and self._age_s < _LONGEST_S:
                 return self._keys[kid]
-            if self._failure is not None:
-                raise IdentityUnavailable(self._failure)
+            if self._has_failed:
+                raise IdentityUnavailable(
+                    "the provider's keys cannot be fetched, the log says why; API keys work"
+                )
             raise _refused("it is signed with a key that the provider does not have")
 
     @property
@@ -114,11 +116,10 @@ class OidcProvider:
         try:
             self._keys = await self._fetch()
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            self._failure = f"the keys of the identity provider cannot be fetched: {reason}"
-            log.warning("oidc.keys_failed", reason=reason)
+            self._has_failed = True
+            log.warning("oidc.keys_failed", reason=str(error) or type(error).__name__)
         else:
-            self._fetched_at, self._failure = time.monotonic(), None
+            self._fetched_at, self._has_failed = time.monotonic(), False
             log.info("oidc.keys_fetched", n=len(self._keys))
 
     async def _fetch(self) -> dict[str, jwt.PyJWK]:
