@@ -4,6 +4,7 @@ OporaError
 ├── BadInput                  the caller can mend it
 │   ├── InvalidField          422
 │   │   └── InvalidLines      with the number and the reason of each line
+│   ├── PromptTooLong         422, for the model's context
 │   ├── BodyTooLarge          413
 │   ├── UnsupportedMedia      415
 │   ├── NotFound              404 (also: not yours to see)
@@ -89,6 +90,12 @@ class InvalidLines(InvalidField):
         more = len(lines) - len(self.lines)
         tail = f"; and {more} lines more" if more else ""
         super().__init__(field, f"nothing of the file is taken over: {named}{tail}")
+
+
+class PromptTooLong(BadInput):
+    """Question, instructions and schema leave no room in the model's context."""
+
+    code = "prompt_too_long"
 
 
 class BodyTooLarge(BadInput):

@@ -1,8 +1,9 @@
 """What an answer is written to, and the answer while it is being written."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from app.domain.answers import (
     Abstention,
@@ -22,6 +23,8 @@ from app.domain.prompts import answer_prompt, data_prompt, prompt, style_prompt
 from app.domain.structured import AnswerSchema, Json
 from app.domain.unlinking import unlinked
 
+_NAMES, _LONGEST_NAME = 3, 100
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -40,6 +43,12 @@ class Question:
     assistant: Assistant = field(default_factory=Assistant)
     answer_format: AnswerFormat | None = None
     history: tuple[Turn, ...] = ()
+    stages: int | None = None
+
+    @property
+    def is_in_two_stages(self) -> bool:
+        """Whether is searched again with a draft."""
+        return (self.stages or self.assistant.stages) == 2
 
     @property
     def form(self) -> AnswerFormat:
@@ -63,41 +72,36 @@ class Cited:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the model is to write: the question as it was understood, and the evidence for it."""
+    """What the model is to write: the question as it was understood, and the evidence for it.
+
+    `schema` is that of the JSON that was asked for, None for text.
+    """
 
     question: Question
     asked: str
     language: str
-    excerpts: Sequence[Excerpt]
-    history: str
+    history: str = ""
+    schema: AnswerSchema | None = None
+    excerpts: Sequence[Excerpt] = ()
 
-    def messages(self) -> list[Message]:
-        """The prompt for text."""
-        return answer_prompt(
-            self.language, render(self.excerpts), self.asked, self._style(), self.history
-        )
-
-    def data_messages(self, schema: AnswerSchema) -> list[Message]:
-        """The prompt for JSON."""
-        shown = json.dumps(schema.schema, ensure_ascii=False)
-        return data_prompt(
-            self.language, shown, render(self.excerpts), self.asked, self._style(), self.history
-        )
-
-    def _style(self) -> str:
+    def prompt(self) -> list[Message]:
+        """The messages that the model gets."""
         assistant = self.question.assistant
-        return style_prompt(self.language, assistant.instructions, assistant.tone)
+        style = style_prompt(self.language, assistant.instructions, assistant.tone)
+        request = (render(self.excerpts), self.asked, style, self.history)
+        if self.schema is None:
+            return answer_prompt(self.language, *request)
+        shown = json.dumps(self.schema.schema, ensure_ascii=False)
+        return data_prompt(self.language, shown, *request)
 
 
 class Draft:
     """An answer in the making; `held` are events that wait for what comes after them."""
 
-    def __init__(
-        self, language: str, passages: tuple[Passage, ...], similarity: Similarity
-    ) -> None:
+    def __init__(self, language: str, similarity: Similarity) -> None:
         self.similarity = similarity
         self.language = language
-        self.passages = passages
+        self.passages: tuple[Passage, ...] = ()
         self.text = ""
         self.citations: list[Citation] = []
         self.usage = Usage()
@@ -132,11 +136,34 @@ class Draft:
                 self.data,
                 self.is_cut,
             )
-        text = prompt("abstention", self.language)
-        titles = list(dict.fromkeys(passage.title for passage in self.passages))[:3]
-        if titles:
-            names = ", ".join(f"«{unlinked(title)}»" for title in titles)
-            text += " " + prompt("nearest", self.language).format(titles=names)
+        text = abstention_text(self.language, self.passages)
         if provenance.format is FormatType.HTML:
             text = paragraph(text)
         return Abstention(text, self.reason, self.passages, provenance, self.usage, timings_ms)
+
+
+def abstention_text(language: str, passages: Sequence[Passage]) -> str:
+    """Say that there is no answer, which documents come nearest, and what they can be asked about.
+
+    Titles and headings are the documents' own; nothing else is promised.
+    """
+    said = [prompt("abstention", language)]
+    nearest = sorted(passages, key=lambda passage: passage.rank)
+    titles = _named(passage.title for passage in nearest)
+    if titles:
+        said.append(prompt("nearest", language).format(titles=titles))
+        headings = _named(
+            passage.heading_path[-1]
+            for passage in nearest
+            if passage.heading_path and passage.heading_path[-1] != passage.title
+        )
+        hint = prompt("ask_about", language).format(headings=headings)
+        said.append(hint if headings else prompt("ask_otherwise", language))
+    return " ".join(said)
+
+
+def _named(texts: Iterable[str]) -> str:
+    """The first different ones, without addresses and in quotation marks."""
+    names = dict.fromkeys(" ".join(unlinked(text).split()) for text in texts)
+    short = (name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in names)
+    return ", ".join(f"«{name}»" for name in islice(filter(None, short), _NAMES))

@@ -84,7 +84,6 @@ async def ask(
     request: Request, services: Wired, caller: Asker, body: schemas.AskRequest
 ) -> Response | schemas.AskResponse:
     """Answer a question; with `stream: true` as server-sent events."""
-    schemas.one_stage(body.stages)
     assistant = await services.assistants.get(body.assistant)
     collections = searched_collections(assistant, body.collections)
     question = Question(
@@ -94,6 +93,7 @@ async def ask(
         language=None if body.language == "auto" else body.language,
         assistant=assistant,
         answer_format=body.response_format.domain() if body.response_format else None,
+        stages=body.stages,
     )
     events = services.answering.ask(caller, question)
     if body.stream:

@@ -21,8 +21,9 @@ from app.domain.errors import (
     ModelServerTimeout,
     ModelServerUnavailable,
 )
-from app.domain.ports import ChatCompletion, ChatDelta, ChatParams, Message
+from app.domain.ports import ChatCompletion, ChatDelta, ChatParams, Message, PromptSize
 from app.engines.llm.protocol import CHUNK, MODEL_LIST, EventReader, error_message
+from app.engines.llm.token_counter import TokenCounter
 from app.settings import LlmSettings
 
 KEEP_CONNECTION_S = 4.0
@@ -62,6 +63,8 @@ class OpenAiChatModel:
         self._server = f"the model server at {url.with_user(None)}"
         self._key = settings.api_key.get_secret_value() if settings.api_key else None
         self._served: str | None = None
+        self._context_tokens = settings.context_tokens if settings.base_url is None else None
+        self._counter = TokenCounter(url, self._pool)
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -85,6 +88,11 @@ class OpenAiChatModel:
             )
         self._served = wanted or served[0]
         return self._served
+
+    async def measure(self, messages: Sequence[Message], params: ChatParams) -> PromptSize:
+        """Count a prompt's tokens by the server's tokenizer, or estimate them."""
+        named = params.adapter or params.model or self._settings.model or self._served
+        return await self._counter.measure(named, messages, self._context_tokens)
 
     async def complete(self, messages: Sequence[Message], params: ChatParams) -> ChatCompletion:
         """Generate the whole text over a stream, so that cancelling stops the server's work."""
@@ -181,6 +189,8 @@ class OpenAiChatModel:
                 models = self._decode(await response.read(), MODEL_LIST).data
         if not models:
             raise ModelServerBroken(f"{self._server} lists no model")
+        contexts = [model.max_model_len for model in models if model.max_model_len]
+        self._context_tokens = min(contexts, default=self._context_tokens)
         return [model.id for model in models]
 
     async def _expect(self, response: aiohttp.ClientResponse, content_type: str) -> None:

@@ -15,7 +15,10 @@ MAX_MESSAGE_CHARS = 300
 
 
 class ServedModel(msgspec.Struct):
+    """A model; vLLM says how many tokens it reads and writes at most."""
+
     id: str
+    max_model_len: int | None = None
 
 
 class ModelList(msgspec.Struct):

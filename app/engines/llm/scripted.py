@@ -9,7 +9,7 @@ from itertools import chain, repeat
 
 from app.domain.answers import Usage
 from app.domain.errors import OporaError
-from app.domain.ports import ChatCompletion, ChatDelta, ChatParams, Message
+from app.domain.ports import ChatCompletion, ChatDelta, ChatParams, Message, PromptSize
 
 Reply = Callable[[Sequence[Message]], str]
 """Makes the whole text from the prompt."""
@@ -53,6 +53,7 @@ class ScriptedChatModel:
         model: The name it goes by.
         token_delay_s: Time that each token takes.
         fail_with: Raised after `fail_after` tokens, or at the end of a shorter text.
+        context_tokens: What it claims to read and write at most.
 
     `requests` keeps what it was asked; `running` counts the generations that are not over.
     """
@@ -62,6 +63,7 @@ class ScriptedChatModel:
     token_delay_s: float = 0.0
     fail_with: OporaError | None = None
     fail_after: int = 0
+    context_tokens: int | None = None
     requests: list[tuple[tuple[Message, ...], ChatParams]] = field(default_factory=list)
     running: int = 0
 
@@ -86,9 +88,8 @@ class ScriptedChatModel:
                 raise self.fail_with
         finally:
             self.running -= 1
-        prompt_tokens = sum(len(_TOKEN.findall(turn.content)) for turn in messages)
         finish_reason = "stop" if said == tokens else "length"
-        yield ChatDelta(usage=Usage(prompt_tokens, len(said)), finish_reason=finish_reason)
+        yield ChatDelta(usage=Usage(_count(messages), len(said)), finish_reason=finish_reason)
 
     async def complete(self, messages: Sequence[Message], params: ChatParams) -> ChatCompletion:
         """Generate the whole text."""
@@ -99,12 +100,24 @@ class ScriptedChatModel:
                 texts.append(last.text)
         return ChatCompletion("".join(texts), last.usage or Usage(), last.finish_reason)
 
+    async def measure(
+        self,
+        messages: Sequence[Message],
+        params: ChatParams,  # noqa: ARG002
+    ) -> PromptSize:
+        """Count its tokens."""
+        return PromptSize(_count(messages), self.context_tokens, is_exact=True)
+
     async def check(self) -> str:
         """Return its name."""
         return self.model
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+def _count(messages: Sequence[Message]) -> int:
+    return sum(len(_TOKEN.findall(turn.content)) for turn in messages)
 
 
 def _last_question(messages: Sequence[Message]) -> str:
