@@ -27,7 +27,9 @@ def test_parts(question: str, parts: list[str]) -> None:
     assert question_parts(question) == parts
 
 
-WORDS = st.sampled_from(["отпуск", "стажёра", "и", ",", "а", "zone", "B", "and", "while", "?", "31"])
+WORDS = st.sampled_from(
+    ["отпуск", "стажёра", "и", ",", "а", "zone", "B", "and", "while", "?", "31"]
+)
 
 
 @settings(derandomize=True, deadline=None)
