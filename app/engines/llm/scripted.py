@@ -15,22 +15,27 @@ Reply = Callable[[Sequence[Message]], str]
 """Makes the whole text from the prompt."""
 
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
-_FIRST_PASSAGE = re.compile(r"^\[1\](.*?)(?=^\[\d+\]|\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+_PASSAGE = re.compile(r"^\[(\d+)\](.*?)(?=^\[\d+\]|\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 _SENTENCE = re.compile(r"\S[^\n]*?[.!?…](?=\s|$)")
 
 
 def echo_evidence(messages: Sequence[Message]) -> str:
-    """Answer with the first sentence of passage `[1]` in the last user message, and its marker.
+    """Answer with the first sentence of a passage of the last user message, and its marker.
 
-    The first line of a passage that has more is its heading, as `app.domain.evidence` writes it.
+    It is the passage with most words of the message's last paragraph, where the question stands;
+    the first of equals. The first line of a passage that has more is its heading, as
+    `app.domain.evidence` writes it.
     """
-    passage = _FIRST_PASSAGE.search(_last_question(messages))
-    if passage is None:
+    request = _last_question(messages)
+    asked = _words(request.rpartition("\n\n")[2])
+    passages = _PASSAGE.findall(request)
+    if not passages:
         return ""
-    heading, _, text = passage[1].strip().partition("\n")
+    number, passage = max(passages, key=lambda found: len(asked & _words(found[1])))
+    heading, _, text = passage.strip().partition("\n")
     text = text or heading
     sentence = _SENTENCE.search(text)
-    return f"{sentence[0] if sentence else text.splitlines()[-1]} [1]"
+    return f"{sentence[0] if sentence else text.splitlines()[-1]} [{number}]"
 
 
 def repeat_prompt(messages: Sequence[Message]) -> str:
@@ -114,6 +119,10 @@ class ScriptedChatModel:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower()[:5] for word in re.findall(r"\w{3,}", text)}
 
 
 def _count(messages: Sequence[Message]) -> int:
