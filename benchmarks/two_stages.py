@@ -126,7 +126,6 @@ async def _compare_answers(
 ) -> None:
     """Print the answers of the model in one stage and in two."""
     answering = _answering(services, chat)
-    await answering.warm()
     pairs: list[tuple[Outcome, Outcome]] = []
     for row in rows:
         one, two = await _ask(answering, row, 1), await _ask(answering, row, 2)

@@ -21,7 +21,7 @@ from app.domain.answers import (
 from app.domain.assistants import FormatType, Unsupported
 from app.domain.citations import Sentence, Support, cite, read_sentences, with_marker
 from app.domain.documents import Passage
-from app.domain.errors import Overloaded
+from app.domain.errors import ModelServerBroken, Overloaded
 from app.domain.follow_ups import leans, recalled
 from app.domain.html_form import HtmlForm
 from app.domain.ports import ChatModel, ChatParams
@@ -220,6 +220,8 @@ class Answering:
         if not is_weak:
             with stage("draft", timings_ms):
                 done = await self._chat.complete(order.prompt(), self._draft_params(order.question))
+            if not done.text.strip():
+                raise ModelServerBroken("the model drafted nothing at all; see its server's log")
             draft.usage += done.usage
             said = drafted(done.text)
         filters = order.question.filters

@@ -145,7 +145,7 @@ class EvidenceSearch:
         strength = found.strength
         if draft is None:
             each = [evidence_strength(found.language, result.passages) for result in results]
-            strength = max(strength, sum(each) / len(each))
+            strength = max(strength, min(each))
         return replace(found, strength=strength, candidates=candidates)
 
 

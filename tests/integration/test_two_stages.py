@@ -5,7 +5,7 @@ import pytest
 from app.domain.access import AccessScope
 from app.domain.answers import Abstention, AbstentionReason, Answer
 from app.domain.assistants import AnswerFormat, Assistant, FormatType
-from app.domain.errors import ModelServerUnavailable
+from app.domain.errors import ModelServerBroken, ModelServerUnavailable
 from app.engines.llm.scripted import ScriptedChatModel, fixed
 from app.services.answering import Answering, Finished, Retrieved
 from app.services.drafts import Question
@@ -148,9 +148,13 @@ async def test_the_second_search_sees_no_more_than_the_caller_may(house: House) 
 
 async def test_a_failing_draft_is_an_error_and_no_answer(house: House) -> None:
     await fill(house)
-    chat = ScriptedChatModel(fail_with=ModelServerUnavailable("gone"))
-    with pytest.raises(ModelServerUnavailable):
-        await ask(answering(house, chat), Question(QUESTION, stages=2))
+    gone, mute = (
+        ScriptedChatModel(fail_with=ModelServerUnavailable("")),
+        ScriptedChatModel(fixed("")),
+    )
+    for chat, error in ((gone, ModelServerUnavailable), (mute, ModelServerBroken)):
+        with pytest.raises(error):
+            await ask(answering(house, chat), Question(QUESTION, stages=2))
 
 
 async def test_the_request_decides_over_the_assistant(house: House) -> None:
@@ -160,3 +164,22 @@ async def test_the_request_decides_over_the_assistant(house: House) -> None:
         question = Question(QUESTION, stages=stages, assistant=Assistant(stages=own))
         await ask(answering(house, chat), question)
         assert len(chat.requests) == requests, (stages, own)
+
+
+async def test_weak_evidence_for_the_whole_can_be_strong_for_each_part(house: House) -> None:
+    await house.add("Отпуск стажёра длится 31 день.")
+    await house.add("Командировку в Казань согласует Орлова.")
+    text = "Сколько дней длится отпуск стажёра и кто согласует командировку в Казань?"
+    said = "Командировку в Казань согласует Орлова."
+    chat = ScriptedChatModel(fixed(said))
+    gated = answering(house, chat, min_evidence=0.6)
+    _, one = await ask(gated, Question(text))
+    assert isinstance(one.result, Abstention)
+    assert one.result.reason is AbstentionReason.WEAK_EVIDENCE
+    _, two = await ask(gated, Question(text, stages=2))
+    assert isinstance(two.result, Answer)
+    assert len(chat.requests) == 1
+    half = text.replace("командировку в Казань", "поездку на Луну")
+    _, three = await ask(gated, Question(half, stages=2))
+    assert isinstance(three.result, Abstention)
+    assert three.result.reason is AbstentionReason.WEAK_EVIDENCE
