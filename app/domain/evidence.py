@@ -1,7 +1,7 @@
 """Choosing which sentences of the found passages go into the prompt, and in what order."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -150,12 +150,18 @@ def choose_evidence(
     return Candidates(question, passages, similarity).within(budget_tokens)
 
 
-def in_canonical_order(excerpts: Iterable[Excerpt]) -> list[Excerpt]:
-    """Order by document and place, so that prompts with the same evidence begin alike."""
-    return sorted(
-        excerpts,
-        key=lambda e: (e.passage.document_id, e.passage.char_start, e.passage.chunk_id, e.spans),
-    )
+def canonical_order(excerpts: Sequence[Excerpt]) -> list[int]:
+    """Return the places of excerpts by document and place in it, best first counting for nothing.
+
+    Prompts with the same evidence begin alike then, however the questions rank it.
+    """
+
+    def place(number: int) -> tuple[str, int, int, tuple[tuple[int, int], ...]]:
+        passage = excerpts[number].passage
+        spans = excerpts[number].spans
+        return passage.document_id, passage.char_start, passage.chunk_id, spans
+
+    return sorted(range(len(excerpts)), key=place)
 
 
 def render(excerpts: Sequence[Excerpt]) -> str:

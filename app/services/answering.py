@@ -372,6 +372,7 @@ class Answering:
     def _support(self, sentence: Sentence, order: Order, draft: Draft) -> Support | None:
         begun = perf_counter()
         try:
-            return self._verification.check(sentence, order.asked, order.excerpts, draft.similarity)
+            claimed = order.claimed(sentence)
+            return self._verification.check(claimed, order.asked, order.excerpts, draft.similarity)
         finally:
             draft.verify_ms += (perf_counter() - begun) * 1000

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from app.domain.answers import (
@@ -14,6 +14,7 @@ from app.domain.answers import (
     Usage,
 )
 from app.domain.assistants import AnswerFormat, Assistant, FormatType
+from app.domain.citations import Sentence
 from app.domain.documents import Passage, SearchFilters
 from app.domain.evidence import Excerpt, Similarity, render
 from app.domain.follow_ups import Turn
@@ -74,7 +75,14 @@ class Cited:
 class Order:
     """What the model is to write: the question as it was understood, and the evidence for it.
 
-    `schema` is that of the JSON that was asked for, None for text.
+    Args:
+        question: What was asked and how.
+        asked: The question as it was understood.
+        language: That of the answer.
+        history: The turns before, for a question that leans on them.
+        schema: That of the JSON that was asked for, None for text.
+        excerpts: The evidence, best first; in two stages that of the first comes before.
+        prompt_order: The places in `excerpts` of those in the prompt, in its order.
     """
 
     question: Question
@@ -83,12 +91,19 @@ class Order:
     history: str = ""
     schema: AnswerSchema | None = None
     excerpts: Sequence[Excerpt] = ()
+    prompt_order: Sequence[int] = ()
+
+    def claimed(self, sentence: Sentence) -> Sentence:
+        """The sentence with its markers, which count in the prompt, as numbers of excerpts."""
+        known = {n: place + 1 for n, place in enumerate(self.prompt_order, start=1)}
+        return replace(sentence, markers=tuple(known[n] for n in sentence.markers if n in known))
 
     def prompt(self) -> list[Message]:
         """The messages that the model gets."""
         assistant = self.question.assistant
         style = style_prompt(self.language, assistant.instructions, assistant.tone)
-        request = (render(self.excerpts), self.asked, style, self.history)
+        told = [self.excerpts[place] for place in self.prompt_order]
+        request = (render(told), self.asked, style, self.history)
         if self.schema is None:
             return answer_prompt(self.language, *request)
         shown = json.dumps(self.schema.schema, ensure_ascii=False)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.domain.errors import PromptTooLong
-from app.domain.evidence import Candidates, Excerpt, in_canonical_order
+from app.domain.evidence import Candidates, Excerpt, canonical_order
 from app.domain.ports import ChatModel, ChatParams, PromptSize
 from app.services.drafts import Order
 
@@ -21,16 +21,16 @@ class PromptBudget:
         chat: The model.
         evidence_tokens: What the excerpts of one search may take.
         answer_tokens: The longest answer, for which the context keeps room.
-        canonical_order: Whether excerpts stand by document and place, or the best first.
+        is_canonical: Whether excerpts stand by document and place, or the best first.
     """
 
     def __init__(
-        self, chat: ChatModel, evidence_tokens: int, answer_tokens: int, canonical_order: bool
+        self, chat: ChatModel, evidence_tokens: int, answer_tokens: int, is_canonical: bool
     ) -> None:
         self._chat = chat
         self._evidence_tokens = evidence_tokens
         self._answer_tokens = answer_tokens
-        self._in_order = in_canonical_order if canonical_order else list
+        self._is_canonical = is_canonical
 
     async def fill(self, order: Order, candidates: Candidates, params: ChatParams) -> Order:
         """Add the best candidates to the excerpts that the order has; those stay as they are.
@@ -88,4 +88,10 @@ class PromptBudget:
         return tokens + reserve - size.context_tokens
 
     def _with(self, order: Order, chosen: Sequence[Excerpt]) -> Order:
-        return replace(order, excerpts=(*order.excerpts, *self._in_order(chosen)))
+        stand = canonical_order(chosen) if self._is_canonical else range(len(chosen))
+        told = len(order.excerpts)
+        return replace(
+            order,
+            excerpts=(*order.excerpts, *chosen),
+            prompt_order=(*order.prompt_order, *(told + number for number in stand)),
+        )

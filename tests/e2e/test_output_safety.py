@@ -39,7 +39,7 @@ async def texts(admin: Client, source: str) -> dict[str, str]:
     events = [json.loads(line[6:]) for line in chunks.splitlines() if line.startswith(b"data: {")]
     deltas = [event["choices"][0]["delta"].get("content", "") for event in events]
     html = (await admin.post("/v1/ask", body | {"response_format": {"type": "html"}})).json
-    shown = completion["sources"][-1]
+    shown = completion["sources"][0]
     return {
         "native": whole["text"],
         "native stream": streamed,
@@ -104,5 +104,5 @@ async def test_links_are_those_of_the_metadata(admin: Client, healthy: EchoServe
         completion = (await admin.post("/v1/chat/completions", {"messages": [message]})).json
         annotation = completion["choices"][0]["message"]["annotations"][0]["url_citation"]
         assert annotation["url"] == (source if is_link else f"/v1/documents/{document_id}")
-        assert completion["sources"][-1]["source"].get("url") == (source if is_link else None)
+        assert completion["sources"][0]["source"].get("url") == (source if is_link else None)
         await admin.call("DELETE", f"/v1/documents/{document_id}")

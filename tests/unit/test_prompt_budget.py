@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.citations import Sentence
 from app.domain.errors import PromptTooLong
-from app.domain.evidence import Candidates, in_canonical_order
+from app.domain.evidence import Candidates
 from app.domain.ports import ChatParams, Message, PromptSize
 from app.engines.llm.scripted import ScriptedChatModel
 from app.services.drafts import Order, Question
@@ -86,7 +87,7 @@ async def test_history_goes_before_the_question_does() -> None:
 
 async def test_what_the_first_stage_told_stays_first_and_is_not_told_again() -> None:
     chat = LetterModel()
-    budget = PromptBudget(chat, 10_000, ANSWER, canonical_order=True)
+    budget = PromptBudget(chat, 10_000, ANSWER, is_canonical=True)
     first = await budget.fill(BARE, candidates(KEY, FILLER), PARAMS)
     joint = passage(KEY + "\n" + LONG, 1)
     again = Candidates(QUESTION, [joint, passage(FILLER, 2)], unlike, first.excerpts)
@@ -97,8 +98,18 @@ async def test_what_the_first_stage_told_stays_first_and_is_not_told_again() -> 
     assert min(start for start, _ in added.spans) >= len(KEY)
 
 
-def test_canonical_order_depends_on_documents_alone() -> None:
-    whole = candidates(KEY, FILLER, FILLER + KEY).within(10_000)
-    assert in_canonical_order(reversed(whole)) == in_canonical_order(whole)
-    ids = [excerpt.passage.document_id for excerpt in in_canonical_order(whole)]
-    assert ids == sorted(ids)
+async def test_the_prompt_is_in_canonical_order_and_markers_count_there() -> None:
+    budget = PromptBudget(LetterModel(), 10_000, ANSWER, is_canonical=True)
+    ranked = [passage(f"Пункт {n}.", n, title=f"Том {n}") for n in (3, 1, 2)]
+    prompts = set()
+    for passages in (ranked, ranked[::-1], ranked[1:] + ranked[:1]):
+        order = await budget.fill(BARE, Candidates(QUESTION, passages, unlike), PARAMS)
+        assert [excerpt.passage for excerpt in order.excerpts] == passages  # best first
+        prompts.add(order.prompt()[-1].content)
+        claimed = order.claimed(Sentence("Пункт 3.", (3, 9)))
+        (number,) = claimed.markers
+        assert order.excerpts[number - 1].passage.text == "Пункт 3."
+    assert len(prompts) == 1
+    best_first = PromptBudget(LetterModel(), 10_000, ANSWER, is_canonical=False)
+    order = await best_first.fill(BARE, Candidates(QUESTION, ranked, unlike), PARAMS)
+    assert "[1] Том 3" in order.prompt()[-1].content
