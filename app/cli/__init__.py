@@ -148,6 +148,9 @@ def ask(
     question: str,
     collection: Annotated[list[str] | None, typer.Option(help="Only in these.")] = None,
     assistant: Annotated[str | None, typer.Option(help="The one that answers.")] = None,
+    stages: Annotated[
+        int | None, typer.Option(min=1, max=2, help="2 searches again with a draft.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask a running Opora."""
@@ -155,6 +158,7 @@ def ask(
         "question": question,
         "collections": collection or [],
         "assistant": assistant,
+        "stages": stages,
         "stream": not as_json,
     }
     client = output.client()

@@ -89,11 +89,14 @@ async def test_client_streams_text_with_its_usage(vllm_url: str) -> None:
     deltas: list[ChatDelta] = []
     async with aclosing(chat.stream(messages, ChatParams(max_tokens=24))) as stream:
         deltas.extend([delta async for delta in stream])
+    size = await chat.measure(messages, ChatParams(max_tokens=24))
     await chat.close()
     texts = [delta.text for delta in deltas if delta.text]
     assert len(texts) > 3  # it came in pieces
     assert deltas[-1].usage is not None
     assert deltas[-1].usage.prompt_tokens > 5
+    assert (size.tokens, size.is_exact) == (deltas[-1].usage.prompt_tokens, True)
+    assert size.context_tokens is not None
     assert 0 < deltas[-1].usage.completion_tokens <= 24
     assert deltas[-1].finish_reason in ("stop", "length")
 
