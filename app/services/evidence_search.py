@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import zip_longest
+from itertools import count, zip_longest
 
 from app.domain.access import AccessScope
 from app.domain.documents import Passage, SearchFilters
@@ -138,7 +138,13 @@ class EvidenceSearch:
                     for asked in searches
                 )
             )
-        passages = _in_turn([result.passages for result in results])
+        ranks = count(len(found.result.passages) + 1)
+        passages = [
+            replace(passage, rank=rank)
+            for passage, rank in zip(
+                _in_turn([result.passages for result in results]), ranks, strict=False
+            )
+        ]
         candidates = await asyncio.to_thread(
             Candidates, f"{found.text} {draft or ''}".rstrip(), passages, found.similarity, told
         )

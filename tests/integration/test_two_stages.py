@@ -69,6 +69,8 @@ async def test_a_draft_finds_what_the_question_does_not_name(house: House) -> No
     assert result.text == "Документы фирмы Калинка подписывает Орлова [2]."
     assert result.citations[0].quote == SIGNER
     assert [passage.text for passage in result.passages][:2] == [SUPPLIER, SIGNER]
+    ranks = [passage.rank for passage in result.passages]
+    assert ranks == sorted(set(ranks))
     assert [event.passages for event in retrieved] == [result.passages[:1], result.passages]
     assert DRAFT not in result.text
     first, last = prompts(two)
