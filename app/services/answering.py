@@ -322,7 +322,7 @@ class Answering:
                 for event in await self._release(sentence, order, draft):
                     yield event
         strict = order.question.assistant.unsupported is Unsupported.ABSTAIN
-        if not draft.citations or (strict and draft.has_unsupported):
+        if not draft.citations or (strict and draft.unsupported):
             draft.reason = AbstentionReason.NOTHING_SUPPORTED
         else:
             for event in draft.release():
@@ -336,7 +336,7 @@ class Answering:
         events = await self._check(sentence, order, draft)
         draft.held += events
         if not events:
-            draft.has_unsupported = True
+            draft.unsupported += 1
             if policy is Unsupported.MARK:
                 mark = prompt("unsupported", order.language)
                 draft.held.append(Token(draft.add(f"{unlinked(sentence.text).strip()} {mark}")))

@@ -11,6 +11,7 @@ from app.domain.answers import (
     Answer,
     Citation,
     Provenance,
+    SentenceCounts,
     Usage,
 )
 from app.domain.assistants import AnswerFormat, Assistant, FormatType
@@ -124,7 +125,7 @@ class Draft:
         self.reason: AbstentionReason | None = None
         self.data: Json = None
         self.is_cut = False
-        self.has_unsupported = False
+        self.unsupported = 0
         self.held: list[Token | Cited] = []
 
     def add(self, text: str) -> str:
@@ -140,6 +141,7 @@ class Draft:
 
     def result(self, provenance: Provenance, timings_ms: dict[str, float]) -> Answer | Abstention:
         """Freeze it."""
+        counts = SentenceCounts(len(self.citations), self.unsupported)
         if self.reason is None:
             return Answer(
                 self.text,
@@ -150,11 +152,14 @@ class Draft:
                 timings_ms,
                 self.data,
                 self.is_cut,
+                counts,
             )
         text = abstention_text(self.language, self.passages)
         if provenance.format is FormatType.HTML:
             text = paragraph(text)
-        return Abstention(text, self.reason, self.passages, provenance, self.usage, timings_ms)
+        return Abstention(
+            text, self.reason, self.passages, provenance, self.usage, timings_ms, counts
+        )
 
 
 def abstention_text(language: str, passages: Sequence[Passage]) -> str:
