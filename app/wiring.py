@@ -183,6 +183,22 @@ def build_verification(settings: Settings) -> Verification:
     return Verification(settings.answering.min_support, entailment)
 
 
+def build_answering(
+    settings: Settings, database: Database, retrieval: Retrieval, chat: ChatModel
+) -> Answering:
+    """Answers over a search, written by a chat model."""
+    return Answering(
+        database,
+        retrieval,
+        chat,
+        build_rewriter(settings, chat),
+        build_verification(settings),
+        settings.answering,
+        settings.http.max_concurrent_answers,
+        canonical_order=has_chosen_model(settings),
+    )
+
+
 def build_services(settings: Settings, url: str) -> Services:
     """Wire the app's use cases on a database URL."""
     database = Database(url)
@@ -208,16 +224,7 @@ def build_services(settings: Settings, url: str) -> Services:
         glossary=glossary,
         retrieval=retrieval,
         assistants=Assistants(database),
-        answering=Answering(
-            database,
-            retrieval,
-            chat,
-            build_rewriter(settings, chat),
-            build_verification(settings),
-            settings.answering,
-            settings.http.max_concurrent_answers,
-            canonical_order=has_chosen_model(settings),
-        ),
+        answering=build_answering(settings, database, retrieval, chat),
         chat=chat,
         retention=Retention(database, settings.answering.conversation_days),
     )
