@@ -46,7 +46,6 @@ _STATUSES: tuple[tuple[type[OporaError], int, str], ...] = (
     (SchemaMismatch, 502, "The model did not keep to the schema"),
     (OporaError, 500, "Internal error"),
 )
-_RETRY_AFTER_S = 5
 OPENAI_PATHS = ("/v1/chat/completions", "/v1/models")
 
 
@@ -92,10 +91,8 @@ def error_response(path: str, error: OporaError) -> Response:
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | Unavailable) and status in (429, 503):
         headers["Retry-After"] = str(error.retry_after_s)
-    elif status == 503:
-        headers["Retry-After"] = str(_RETRY_AFTER_S)
     if path.startswith(OPENAI_PATHS):
         return JSONResponse(openai_error(error), status, headers)
     return JSONResponse(problem(error), status, headers, media_type="application/problem+json")

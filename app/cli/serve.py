@@ -32,7 +32,7 @@ from app.wiring import prepare_database
 _NEEDED_BYTES = 500 * 1024**2
 _READY_TIMEOUT_S = 120
 _MODEL_TIMEOUT_S = 600
-_STOP_TIMEOUT_S = 15
+_STOP_TIMEOUT_S = 35  # above the app's, which lets running answers end
 _QUICK_DEATH_S = 10
 _MOST_QUICK_DEATHS = 3
 
