@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import cycle
 from time import monotonic
 from typing import Any
@@ -54,7 +54,21 @@ class Behaviour:
     endless: bool = False
     thinks: bool = False
     token_delay_s: float = 0.0
+    token_chars: int | None = None
     pings: bool = False
+
+    @property
+    def tokens(self) -> list[str]:
+        """The text in pieces: of `token_chars` each, or one per word."""
+        if self.token_chars is not None:
+            starts = range(0, len(self.text), self.token_chars)
+            return [self.text[start : start + self.token_chars] for start in starts]
+        words = self.text.split(" ") if self.text else []
+        return [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+
+    def slowed(self, answer_s: float) -> "Behaviour":
+        """The same, with the tokens spread over so many seconds."""
+        return replace(self, token_delay_s=answer_s / len(self.tokens))
 
     def __str__(self) -> str:
         """Name what differs from a good server."""
@@ -158,8 +172,7 @@ class FaultServer:
         response = web.StreamResponse(headers={"Content-Type": behaviour.content_type})
         await response.prepare(request)
         await _send(response, _choice({"role": "assistant", "content": None}))
-        words = behaviour.text.split(" ") if behaviour.text else []
-        tokens = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+        tokens = behaviour.tokens
         for number, token in enumerate(cycle(tokens) if behaviour.endless else [*tokens, None]):
             if behaviour.huge_event:
                 await response.write(b"data: " + b"x" * 2_000_000)
