@@ -36,8 +36,8 @@ class HttpSettings(Group):
     max_concurrent_answers: int = Field(
         16,
         gt=0,
-        description="Answers in the making per process, three quarters of them for one caller; more "
-        "questions wait in turn, 8 times as many; one more is answered 429.",
+        description="Answers in the making per process, three quarters of them for one caller; 8 "
+        "times as many questions wait in turn, and one more is answered 429.",
     )
     user_header_secret: SecretStr | None = Field(
         None,

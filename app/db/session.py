@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app.domain.errors import DatabaseUnavailable, InvalidField, Overloaded
+from app.domain.errors import DatabaseBusy, DatabaseUnavailable, InvalidField
 
 LONGEST_TURN_S = 30.0
 
@@ -85,7 +85,7 @@ class Database:
         Raises:
             DatabaseUnavailable: PostgreSQL cannot be reached or went away.
             InvalidField: A text holds what PostgreSQL cannot store: a NUL or half a character.
-            Overloaded: All connections were busy for LONGEST_TURN_S.
+            DatabaseBusy: All connections were busy for LONGEST_TURN_S.
         """
         with _named_errors():
             async with _turn(self._turns), self._sessions() as session, session.begin():
@@ -139,7 +139,7 @@ async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
         async with asyncio.timeout(LONGEST_TURN_S):
             await turns.acquire()
     except TimeoutError:
-        raise Overloaded("all connections to PostgreSQL are busy; try again shortly", 5) from None
+        raise DatabaseBusy("all connections to PostgreSQL are busy; try again shortly") from None
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ OporaError
 ├── Unavailable               503, something that Opora leans on is down
 │   ├── Stopping
 │   ├── DatabaseUnavailable
+│   │   └── DatabaseBusy      429, retry later
 │   ├── IndexUnavailable
 │   ├── ModelServerUnavailable
 │   ├── ModelServerRefused
@@ -172,6 +173,12 @@ class DatabaseUnavailable(Unavailable):
     """PostgreSQL does not answer."""
 
     code = "database_unavailable"
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """All of this process's connections to PostgreSQL are in use for too long."""
+
+    code = "database_busy"
 
 
 class IndexUnavailable(Unavailable):
