@@ -58,7 +58,7 @@ class Admission:
         # The first caller in it who may have another place is the next to get one.
         self._lines: dict[str, deque[asyncio.Future[Place]]] = {}
         self._steps: set[asyncio.Task[object]] = set()  # those that make an event right now
-        self._answer_s = _FIRST_GUESS_S
+        self._answer_s, self._ended = _FIRST_GUESS_S, 0
         self.is_closed = False
         self._is_stopped = False
 
@@ -191,7 +191,8 @@ class Admission:
         self._taken_by -= Counter([place.caller])
         ANSWERS_IN_FLIGHT.dec()
         took_s = self._clock() - place.since
-        self._answer_s += _NEWEST_WEIGHT * (took_s - self._answer_s)
+        self._ended += 1
+        self._answer_s += max(_NEWEST_WEIGHT, 1 / self._ended) * (took_s - self._answer_s)
         self._call_next()
 
     def _call_next(self) -> None:
