@@ -97,13 +97,14 @@ async def in_random_order(places: int, steps: list[tuple[str, str | int]]) -> No
         if isinstance(which, str):
             await house.come(which)
         elif house.askers:
-            asker = house.askers[which % len(house.askers)]
-            assert asker.task is not None
+            leaver = house.askers[which % len(house.askers)]
             if "end" in action and house.running():
                 house.running()[which % len(house.running())].over.set()
                 await asyncio.sleep(0)
+                leaver = (house.waiting() or house.askers)[0]  # who has just been given the place
             if "leave" in action:
-                asker.task.cancel()
+                assert leaver.task is not None
+                leaver.task.cancel()
             await house.settle()
         house.check()
     for asker in house.askers:
