@@ -34,7 +34,10 @@ class HttpSettings(Group):
         4000, gt=0, description="Longest question or search query, in characters."
     )
     max_concurrent_answers: int = Field(
-        16, gt=0, description="Answers in the making per process; one more is answered 429."
+        16,
+        gt=0,
+        description="Answers in the making per process, three quarters of them for one caller; 8 "
+        "times as many questions wait in turn, and one more is answered 429.",
     )
     user_header_secret: SecretStr | None = Field(
         None,

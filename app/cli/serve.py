@@ -32,7 +32,7 @@ from app.wiring import prepare_database
 _NEEDED_BYTES = 500 * 1024**2
 _READY_TIMEOUT_S = 120
 MODEL_TIMEOUT_S = 600
-_STOP_TIMEOUT_S = 15
+STOP_TIMEOUT_S = 35  # above the app's, which lets running answers end
 _QUICK_DEATH_S = 10
 _MOST_QUICK_DEATHS = 3
 
@@ -223,7 +223,7 @@ def _child(name: str, environment: dict[str, str], stack: contextlib.ExitStack) 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(_STOP_TIMEOUT_S)
+        process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

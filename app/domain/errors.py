@@ -14,10 +14,13 @@ OporaError
 │   └── Forbidden             403
 ├── Overloaded                429, retry later
 ├── Unavailable               503, something that Opora leans on is down
+│   ├── Stopping
 │   ├── DatabaseUnavailable
+│   │   └── DatabaseBusy      429, retry later
 │   ├── IndexUnavailable
 │   ├── ModelServerUnavailable
 │   ├── ModelServerRefused
+│   │   └── ModelContextExceeded
 │   ├── ModelServerBroken
 │   ├── ModelServerTimeout    504
 │   ├── EmbedderUnavailable
@@ -151,15 +154,31 @@ class Overloaded(OporaError):
 
 
 class Unavailable(OporaError):
-    """Something that Opora leans on does not answer."""
+    """Something that Opora leans on does not answer; `retry_after_s` is when to try again."""
 
     code = "unavailable"
+
+    def __init__(self, message: str, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Stopping(Unavailable):
+    """The app is about to end: it begins no answer, and those in the making end soon."""
+
+    code = "stopping"
 
 
 class DatabaseUnavailable(Unavailable):
     """PostgreSQL does not answer."""
 
     code = "database_unavailable"
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """All of this process's connections to PostgreSQL are in use for too long."""
+
+    code = "database_busy"
 
 
 class IndexUnavailable(Unavailable):
@@ -178,6 +197,12 @@ class ModelServerRefused(Unavailable):
     """The model server answered with an error status."""
 
     code = "model_server_refused"
+
+
+class ModelContextExceeded(ModelServerRefused):
+    """Question, passages and turns before are longer than what the model reads at once."""
+
+    code = "model_context_exceeded"
 
 
 class ModelServerBroken(Unavailable):

@@ -21,7 +21,7 @@ from app.domain.answers import (
 from app.domain.assistants import FormatType, Unsupported
 from app.domain.citations import Sentence, Support, cite, read_sentences, with_marker
 from app.domain.documents import Passage
-from app.domain.errors import ModelServerBroken, Overloaded
+from app.domain.errors import ModelServerBroken
 from app.domain.follow_ups import leans, recalled
 from app.domain.html_form import HtmlForm
 from app.domain.ports import ChatModel, ChatParams
@@ -29,6 +29,7 @@ from app.domain.prompts import PROMPT_VERSION, answer_prompt, prompt
 from app.domain.structured import AnswerSchema, ground
 from app.domain.text import sentences
 from app.domain.unlinking import unlinked
+from app.services.admission import Admission
 from app.services.drafts import Cited, Draft, Order, Question, Token
 from app.services.evidence_search import EvidenceSearch, Found
 from app.services.prompt_budget import PromptBudget
@@ -38,7 +39,7 @@ from app.services.structured import drafted, refuses, write_structured
 from app.services.turns import read_turns, store_turn
 from app.services.verification import Verification
 from app.settings import AnsweringSettings
-from app.telemetry import ANSWERS, ANSWERS_IN_FLIGHT, get_logger, stage
+from app.telemetry import ANSWERS, get_logger, stage
 
 log = get_logger(__name__)
 
@@ -91,8 +92,7 @@ class Answering:
         self._rewriter = rewriter
         self._verification = verification
         self._settings = settings
-        self._max_concurrent = max_concurrent
-        self._in_flight = 0
+        self.admission = Admission(max_concurrent)
         self.is_warm = False
         self._warming: asyncio.Task[object] | None = None
 
@@ -103,28 +103,29 @@ class Answering:
 
         Raises:
             NotFound: The conversation is not the caller's.
-            Overloaded: Too many answers are in the making.
+            Overloaded: Too many questions wait already, or this one waited too long.
             Unavailable: The model server, the index or the database fails; never an answer.
         """
-        if self._in_flight >= self._max_concurrent:
-            raise Overloaded("too many answers are in the making; try again shortly", 5)
         if self._warming is not None:
             self._warming.cancel()
             self._warming, self.is_warm = None, True
-        self._in_flight += 1
-        ANSWERS_IN_FLIGHT.inc()
-        outcome = "failed"
-        try:
-            async with aclosing(self._answer(scope, question)) as events:
-                async for event in events:
-                    if isinstance(event, Finished):
-                        answered = isinstance(event.result, Answer)
-                        outcome = AnswerStatus.ANSWERED if answered else AnswerStatus.ABSTAINED
-                    yield event
-        finally:
-            self._in_flight -= 1
-            ANSWERS_IN_FLIGHT.dec()
-            ANSWERS.labels(outcome).inc()
+        async with self.admission.place(scope.user_id):
+            outcome = "failed"
+            try:
+                async with (
+                    aclosing(self._answer(scope, question)) as answer,
+                    aclosing(self.admission.unless_stopped(answer)) as events,
+                ):
+                    async for event in events:
+                        if isinstance(event, Finished):
+                            answered = isinstance(event.result, Answer)
+                            outcome = AnswerStatus.ANSWERED if answered else AnswerStatus.ABSTAINED
+                        yield event
+            except (asyncio.CancelledError, GeneratorExit):
+                outcome = "left" if outcome == "failed" else outcome
+                raise
+            finally:
+                ANSWERS.labels(outcome).inc()
 
     async def warm(self) -> None:
         """Let the model server read the fixed start of each prompt, which it keeps for later.
@@ -317,6 +318,8 @@ class Answering:
                         read = end
         if draft.reason is AbstentionReason.MODEL_FOUND_NOTHING:
             return
+        if not (written.strip() or params.stop):
+            raise ModelServerBroken("the model wrote nothing at all; see the model server's log")
         for sentence in read_sentences(written[read:]):
             if not (draft.is_cut and draft.citations):  # cut off by the limit it claims nothing
                 for event in await self._release(sentence, order, draft):

@@ -259,6 +259,7 @@ async def measure(limit: int) -> None:
             http__port=free_port(),
             database__url=url,
             llm__base_url=vllm_url,
+            http__max_concurrent_answers=32,  # one caller gets three quarters of them
             answering__min_evidence=0,
             answering__evidence_tokens=EVIDENCE_TOKENS,
             answering__max_answer_tokens=LONG,

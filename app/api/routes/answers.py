@@ -1,13 +1,14 @@
 """Search, questions, conversations, feedback."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from fastapi import APIRouter, Request, Response
 
 from app.api import schemas
 from app.api.dependencies import Asker, Cursor, Limit, Wired
 from app.api.errors import problem
-from app.api.streams import event_stream, sse, started, unless_left
+from app.api.streams import sse, streamed, unless_left
 from app.db.base import new_id
 from app.db.models import FeedbackRow
 from app.db.repositories import answers as answer_rows
@@ -97,14 +98,15 @@ async def ask(
     )
     events = services.answering.ask(caller, question)
     if body.stream:
-        return event_stream(_as_sse(await started(events)))
+        return await streamed(request, events, _as_sse)
     return await unless_left(request, _last(events))
 
 
 async def _last(events: AsyncGenerator[AnswerEvent, None]) -> schemas.AskResponse:
-    async for event in events:
-        if isinstance(event, Finished):
-            return schemas.AskResponse.of(event)
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Finished):
+                return schemas.AskResponse.of(event)
     raise AssertionError("an answer always finishes or raises")
 
 

@@ -16,13 +16,21 @@ from yarl import URL
 from app.domain.answers import Usage
 from app.domain.errors import (
     ConfigurationError,
+    ModelContextExceeded,
     ModelServerBroken,
     ModelServerRefused,
     ModelServerTimeout,
     ModelServerUnavailable,
 )
 from app.domain.ports import ChatCompletion, ChatDelta, ChatParams, Message, PromptSize
-from app.engines.llm.protocol import CHUNK, MODEL_LIST, EventReader, error_message
+from app.engines.llm.protocol import (
+    CHUNK,
+    MODEL_LIST,
+    EventReader,
+    error_message,
+    longest_answer_chars,
+    tells_of_context,
+)
 from app.engines.llm.token_counter import TokenCounter
 from app.settings import LlmSettings
 
@@ -32,6 +40,8 @@ KEEP_CONNECTION_S = 4.0
 MODELS_TIMEOUT_S = 10.0
 DRAIN_TIMEOUT_S = 0.5
 MAX_ERROR_BODY_BYTES = 16 * 1024
+RETRY_AFTER_S = 5
+LONGEST_RETRY_S = 300
 
 
 Wire = TypeVar("Wire")
@@ -124,6 +134,7 @@ class OpenAiChatModel:
         usage: Usage | None = None
         finish_reason: str | None = None
         seen_choice = False
+        left_chars = longest_answer_chars(params.max_tokens)
         async with self._post(_payload(model, messages, params), deadline) as response:
             events = EventReader()
             while not events.done:
@@ -143,6 +154,12 @@ class OpenAiChatModel:
                         seen_choice = True
                         finish_reason = choice.finish_reason or finish_reason
                         alive = alive or choice.has_token
+                        left_chars -= choice.chars
+                        if left_chars < 0:
+                            raise ModelServerBroken(
+                                f"{self._server} goes on beyond the {params.max_tokens} tokens "
+                                "that it was asked for"
+                            )
                         if text := choice.delta.content:
                             yield ChatDelta(text)
                 if alive:
@@ -200,18 +217,31 @@ class OpenAiChatModel:
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with asyncio.timeout(MODELS_TIMEOUT_S):
                     body = await response.content.read(MAX_ERROR_BODY_BYTES)
-            raise self._refused(f"with status {response.status}", body)
+            waits = response.headers.get("Retry-After", "")
+            raise self._refused(
+                f"with status {response.status}", body, int(waits) if waits.isdecimal() else None
+            )
         if response.content_type != content_type:
             raise ModelServerBroken(
                 f"{self._server} answered {response.content_type!r} where {content_type!r} belongs;"
                 " check that OPORA_LLM__BASE_URL ends in the path of its OpenAI-compatible API"
             )
 
-    def _refused(self, how: str, body: bytes) -> ModelServerRefused:
+    def _refused(
+        self, how: str, body: bytes, retry_after_s: int | None = None
+    ) -> ModelServerRefused:
         message = error_message(body)
         if self._key:
             message = message.replace(self._key, "[key]")
-        return ModelServerRefused(f"{self._server} refused {how}: {message or 'no reason given'}")
+        if tells_of_context(message):
+            return ModelContextExceeded(
+                f"the question, with its passages, is too long for {self._server} ({message}); ask "
+                "a shorter one, or set OPORA_ANSWERING__EVIDENCE_TOKENS lower"
+            )
+        waits_s = min(max(retry_after_s or RETRY_AFTER_S, 1), LONGEST_RETRY_S)
+        return ModelServerRefused(
+            f"{self._server} refused {how}: {message or 'no reason given'}", waits_s
+        )
 
     def _decode(self, data: bytes, decoder: msgspec.json.Decoder[Wire]) -> Wire:
         try:
