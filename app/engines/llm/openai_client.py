@@ -37,6 +37,9 @@ from app.settings import LlmSettings
 KEEP_CONNECTION_S = 4.0
 """Below the 5 s after which llama.cpp and uvicorn (vLLM) hang up on an idle connection."""
 
+GATHERING_S = 0.04
+"""How long a stream of fast tokens is left alone: waking up for one costs more than reading it."""
+
 MODELS_TIMEOUT_S = 10.0
 DRAIN_TIMEOUT_S = 0.5
 MAX_ERROR_BODY_BYTES = 16 * 1024
@@ -135,6 +138,7 @@ class OpenAiChatModel:
         finish_reason: str | None = None
         seen_choice = False
         left_chars = longest_answer_chars(params.max_tokens)
+        read_at = 0.0
         async with self._post(_payload(model, messages, params), deadline) as response:
             events = EventReader()
             while not events.done:
@@ -143,7 +147,7 @@ class OpenAiChatModel:
                         data = await response.content.readany()
                 if not data:
                     break
-                alive = False
+                tokens = 0
                 for event in events.feed(data):
                     chunk = self._decode(event, CHUNK)
                     if chunk.error is not None:
@@ -153,7 +157,7 @@ class OpenAiChatModel:
                     for choice in chunk.choices[:1]:
                         seen_choice = True
                         finish_reason = choice.finish_reason or finish_reason
-                        alive = alive or choice.has_token
+                        tokens += choice.has_token
                         left_chars -= choice.chars
                         if left_chars < 0:
                             raise ModelServerBroken(
@@ -162,9 +166,13 @@ class OpenAiChatModel:
                             )
                         if text := choice.delta.content:
                             yield ChatDelta(text)
-                if alive:
-                    deadline = clock.time() + self._settings.between_tokens_timeout_s
+                if tokens:
+                    last_read_at, read_at = read_at, clock.time()
+                    deadline = read_at + self._settings.between_tokens_timeout_s
                     waiting_for = "the next token"
+                    is_fast = tokens > 1 or read_at - last_read_at < GATHERING_S
+                    if is_fast and not finish_reason:
+                        await _let_gather(response)
             if not (events.done or finish_reason):
                 raise ModelServerUnavailable(
                     f"{self._server} closed the connection before the answer was whole; try again"
@@ -185,11 +193,16 @@ class OpenAiChatModel:
         self, payload: dict[str, Any], deadline: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Open the stream; its connection is closed at the end unless it was read to the end."""
+        address = self._url / "chat/completions"
         with self._failures("an answer to the request"):
             async with asyncio.timeout_at(deadline):
-                response = await self._pool().post(
-                    self._url / "chat/completions", json=payload, allow_redirects=False
-                )
+                try:
+                    response = await self._pool().post(address, json=payload, allow_redirects=False)
+                except aiohttp.ClientConnectorError:
+                    raise
+                except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                    # The server has just hung up on a pooled connection, as llama.cpp does.
+                    response = await self._pool().post(address, json=payload, allow_redirects=False)
         try:
             await self._expect(response, "text/event-stream")
             yield response
@@ -302,6 +315,19 @@ def _payload(model: str, messages: Sequence[Message], params: ChatParams) -> dic
     if params.response_format is not None:
         payload["response_format"] = params.response_format
     return payload
+
+
+async def _let_gather(response: aiohttp.ClientResponse) -> None:
+    """Leave what comes to the system for a moment, to read several tokens at once."""
+    transport = response.connection and response.connection.transport
+    if transport is None or transport.is_closing():
+        return
+    transport.pause_reading()
+    try:
+        await asyncio.sleep(GATHERING_S)
+    finally:
+        if not transport.is_closing():
+            transport.resume_reading()
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:
