@@ -34,7 +34,10 @@ class HttpSettings(Group):
         4000, gt=0, description="Longest question or search query, in characters."
     )
     max_concurrent_answers: int = Field(
-        16, gt=0, description="Answers in the making per process; one more is answered 429."
+        16,
+        gt=0,
+        description="Answers in the making per process, three quarters of them for one caller; 8 "
+        "times as many questions wait in turn, and one more is answered 429.",
     )
     user_header_secret: SecretStr | None = Field(
         None,
@@ -178,9 +181,14 @@ class AnsweringSettings(Group):
     """Prompts and answers."""
 
     evidence_tokens: int = Field(
-        260, gt=0, description="Budget for passages in the prompt, in estimated tokens."
+        260,
+        gt=0,
+        description="Budget for the excerpts that one search puts into the prompt, in the model's "
+        "tokens where its server counts them, else estimated.",
     )
-    max_passages: int = Field(8, gt=0, description="Passages in the prompt at most.")
+    max_passages: int = Field(
+        8, gt=0, description="Passages that the excerpts of one search are taken from at most."
+    )
     max_answer_tokens: int = Field(220, gt=0, description="Longest answer, in tokens.")
     min_evidence: float = Field(
         0.28, ge=0, le=1, description="Evidence score below which Opora abstains unasked."

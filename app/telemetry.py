@@ -38,7 +38,7 @@ STAGE_SECONDS = Histogram(
 )
 ANSWERS = Counter(
     "opora_answers_total",
-    "Questions by how they ended: answered, abstained, failed.",
+    "Questions by how they ended: answered, abstained, failed, or left by their caller.",
     ["outcome"],
     registry=REGISTRY,
 )
@@ -51,6 +51,11 @@ SENTENCES = Counter(
 )
 ANSWERS_IN_FLIGHT = Gauge(
     "opora_answers_in_flight_count", "Answers in the making in this process.", registry=REGISTRY
+)
+ANSWERS_WAITING = Gauge(
+    "opora_answers_waiting_count",
+    "Questions that wait in this process until their answer is begun.",
+    registry=REGISTRY,
 )
 INDEX_CHUNKS = Gauge(
     "opora_index_chunks_count", "Chunks in this process's index.", registry=REGISTRY

@@ -165,10 +165,15 @@ def build_chat(settings: Settings) -> ChatModel:
     return OpenAiChatModel(settings.llm, settings.llm.base_url or own)
 
 
+def has_chosen_model(settings: Settings) -> bool:
+    """Whether an operator chose the chat model; the default one is small and runs on llama.cpp."""
+    return settings.llm.base_url is not None or settings.llm.model is not None
+
+
 def build_rewriter(settings: Settings, chat: ChatModel) -> Rewriter:
     """Rewriting asks for a better model than the small default, whose texts were unusable."""
-    chosen = settings.llm.base_url is not None or settings.llm.model is not None
-    return Rewriter(chat, settings.retrieval.rewrite_timeout_s, rewrites=chosen)
+    rewrites = has_chosen_model(settings)
+    return Rewriter(chat, settings.retrieval.rewrite_timeout_s, rewrites=rewrites)
 
 
 def build_verification(settings: Settings) -> Verification:
@@ -180,6 +185,22 @@ def build_verification(settings: Settings) -> Verification:
             folder, settings.embedder.device, settings.embedder.threads
         )
     return Verification(settings.answering.min_support, entailment)
+
+
+def build_answering(
+    settings: Settings, database: Database, retrieval: Retrieval, chat: ChatModel
+) -> Answering:
+    """Answers over a search, written by a chat model."""
+    return Answering(
+        database,
+        retrieval,
+        chat,
+        build_rewriter(settings, chat),
+        build_verification(settings),
+        settings.answering,
+        settings.http.max_concurrent_answers,
+        canonical_order=has_chosen_model(settings),
+    )
 
 
 def build_access(settings: Settings, database: Database) -> Access:
@@ -227,15 +248,7 @@ def build_services(settings: Settings, url: str) -> Services:
         glossary=glossary,
         retrieval=retrieval,
         assistants=Assistants(database),
-        answering=Answering(
-            database,
-            retrieval,
-            chat,
-            build_rewriter(settings, chat),
-            build_verification(settings),
-            settings.answering,
-            settings.http.max_concurrent_answers,
-        ),
+        answering=build_answering(settings, database, retrieval, chat),
         chat=chat,
         retention=Retention(database, settings.answering.conversation_days),
     )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from app.api.errors import openai_error
 from app.api.streams import sse
@@ -32,27 +33,28 @@ class Completions:
 
     async def whole(self, events: AsyncGenerator[AnswerEvent, None]) -> dict[str, object]:
         """The completion as one object."""
-        async for event in events:
-            if isinstance(event, Finished):
-                message = {
-                    "role": "assistant",
-                    **_message(event),
-                    "annotations": annotations(event),
-                }
-                return {
-                    **self._head,
-                    "object": "chat.completion",
-                    "choices": [
-                        {
-                            "index": 0,
-                            "message": message,
-                            "finish_reason": _finish_reason(event),
-                            "logprobs": None,
-                        }
-                    ],
-                    "usage": _usage(event),
-                    "sources": sources(event),
-                }
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Finished):
+                    message = {
+                        "role": "assistant",
+                        **_message(event),
+                        "annotations": annotations(event),
+                    }
+                    return {
+                        **self._head,
+                        "object": "chat.completion",
+                        "choices": [
+                            {
+                                "index": 0,
+                                "message": message,
+                                "finish_reason": _finish_reason(event),
+                                "logprobs": None,
+                            }
+                        ],
+                        "usage": _usage(event),
+                        "sources": sources(event),
+                    }
         raise AssertionError("an answer always finishes or raises")
 
     async def chunks(

@@ -12,6 +12,7 @@ from app.domain.errors import (
     BadInput,
     BodyTooLarge,
     Conflict,
+    DatabaseBusy,
     Forbidden,
     InvalidField,
     InvalidLines,
@@ -19,6 +20,7 @@ from app.domain.errors import (
     NotFound,
     OporaError,
     Overloaded,
+    PromptTooLong,
     SchemaMismatch,
     StorageUnavailable,
     Unauthenticated,
@@ -37,14 +39,15 @@ _STATUSES: tuple[tuple[type[OporaError], int, str], ...] = (
     (BodyTooLarge, 413, "Body too large"),
     (UnsupportedMedia, 415, "Unsupported media type"),
     (InvalidField, 422, "Invalid input"),
+    (PromptTooLong, 422, "Prompt too long"),
     (BadInput, 400, "Bad request"),
     (Overloaded, 429, "Too many requests"),
+    (DatabaseBusy, 429, "Too many requests"),
     (ModelServerTimeout, 504, "The model server is too slow"),
     (Unavailable, 503, "Unavailable"),
     (SchemaMismatch, 502, "The model did not keep to the schema"),
     (OporaError, 500, "Internal error"),
 )
-_RETRY_AFTER_S = 5
 OPENAI_PATHS = ("/v1/chat/completions", "/v1/models")
 
 
@@ -90,10 +93,8 @@ def error_response(path: str, error: OporaError) -> Response:
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | Unavailable) and status in (429, 503):
         headers["Retry-After"] = str(error.retry_after_s)
-    elif status == 503:
-        headers["Retry-After"] = str(_RETRY_AFTER_S)
     if path.startswith(OPENAI_PATHS):
         return JSONResponse(openai_error(error), status, headers)
     return JSONResponse(problem(error), status, headers, media_type="application/problem+json")

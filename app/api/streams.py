@@ -1,14 +1,12 @@
 """Server-sent events, and stopping work when its caller leaves."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-
-from app.domain.errors import OporaError
 
 T = TypeVar("T")
 _CLIENT_LEFT = 499  # nginx's number; nobody reads it, the log and the metrics do
@@ -26,13 +24,18 @@ def event_stream(chunks: AsyncIterator[bytes]) -> StreamingResponse:
     return StreamingResponse(chunks, media_type="text/event-stream", headers=_HEADERS)
 
 
-async def started(events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """Wait for the first event, so that what fails before it is a plain error response."""
-    try:
-        first = await anext(events)
-    except OporaError:
-        await events.aclose()
-        raise
+async def streamed(
+    request: Request,
+    events: AsyncGenerator[T, None],
+    chunks: Callable[[AsyncGenerator[T, None]], AsyncIterator[bytes]],
+) -> Response:
+    """Stream events as chunks, once there is a first one: what fails before is a plain error."""
+    begun = await unless_left(request, _begun(events))
+    return begun if isinstance(begun, Response) else event_stream(chunks(begun))
+
+
+async def _begun(events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    first = await anext(events)
 
     async def all_events() -> AsyncGenerator[T, None]:
         try:

@@ -63,25 +63,20 @@ def serve(
 @cli.command()
 def app(follow_parent: FollowParent = False) -> None:
     """Run the HTTP app alone."""
-    import uvicorn
-
-    from app.main import create_app
+    from app.serving import Server, allow_open_files
     from app.telemetry import configure_logging
     from app.wiring import build_services
 
     settings, url = _start(follow_parent)
     configure_logging(settings.log)
-    services = build_services(settings, url)
-    uvicorn.run(
-        create_app(services),
-        host=settings.http.host,
-        port=settings.http.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=5,
-        timeout_keep_alive=75,  # above what clients and proxies keep, so that they close first
-        server_header=False,
-    )
+    allow_open_files(settings.http)
+    server = Server(build_services(settings, url))
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        return
+    if not server.started:
+        raise typer.Exit(3)
 
 
 @cli.command()
@@ -148,6 +143,9 @@ def ask(
     question: str,
     collection: Annotated[list[str] | None, typer.Option(help="Only in these.")] = None,
     assistant: Annotated[str | None, typer.Option(help="The one that answers.")] = None,
+    stages: Annotated[
+        int | None, typer.Option(min=1, max=2, help="2 searches again with a draft.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask a running Opora."""
@@ -155,6 +153,7 @@ def ask(
         "question": question,
         "collections": collection or [],
         "assistant": assistant,
+        "stages": stages,
         "stream": not as_json,
     }
     client = output.client()

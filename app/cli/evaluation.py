@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import msgspec
 from rich.console import Console
@@ -13,6 +12,7 @@ from app import __version__
 from app.cli.throwaway import indexed
 from app.domain.errors import EvaluationRefused
 from app.domain.text import TEXT_FINGERPRINT
+from app.quality.answers import AnswersReport
 from app.quality.baseline import check_comparable
 from app.quality.datasets import Dataset
 from app.quality.evaluate import DatasetResult, Gain, Report, Way, evaluate
@@ -32,9 +32,7 @@ def measure(
         EvaluationRefused: Two datasets have one name, or the baseline measured something else.
         ConfigurationError: The embedded PostgreSQL is missing.
     """
-    names = [dataset.name for dataset in datasets]
-    if len(set(names)) < len(names):
-        raise EvaluationRefused("two datasets have the same name: rename a folder")
+    check_names(datasets)
     reranker = settings.reranker.model
     ways = [way for way in Way if reranker or way is not Way.RERANKED]
     if baseline:
@@ -44,15 +42,23 @@ def measure(
     for dataset in datasets:
         result, fingerprint = asyncio.run(_measure(settings, dataset, ways, console))
         results.append(result)
-    return Report(__version__, fingerprint, reranker, _settings(settings), results)
+    return Report(__version__, fingerprint, reranker, retrieval_settings(settings), results)
 
 
-def encoded(report: Report, *, per_question: bool) -> bytes:
-    """The report as JSON, with or without the values of each question."""
+def check_names(datasets: Sequence[Dataset]) -> None:
+    """Raise EvaluationRefused where two datasets have one name."""
+    names = [dataset.name for dataset in datasets]
+    if len(set(names)) < len(names):
+        raise EvaluationRefused("two datasets have the same name: rename a folder")
+
+
+def encoded(report: Report | AnswersReport, *, per_question: bool) -> bytes:
+    """The report as a line of JSON, with or without what each question gave."""
+    shown = msgspec.to_builtins(report)
     if not per_question:
-        short = [replace(result, per_question=None) for result in report.datasets]
-        report = replace(report, datasets=short)
-    return msgspec.json.encode(report)
+        for result in shown["datasets"]:
+            result["per_question"] = None
+    return msgspec.json.encode(shown) + b"\n"
 
 
 def tables(report: Report) -> Iterator[Table]:
@@ -81,10 +87,7 @@ async def _measure(
         )
         async with indexed(settings, dataset, lambda n: progress.advance(indexing, n)) as own:
             services, rejected = own
-            for reason in rejected[:_REASONS_SHOWN]:
-                console.print(f"not indexed: {reason}", highlight=False, markup=False)
-            if len(rejected) > _REASONS_SHOWN:
-                console.print(f"not indexed: {len(rejected) - _REASONS_SHOWN} more")
+            show_rejected(rejected, console)
             result = await evaluate(
                 services.retrieval,
                 dataset,
@@ -95,8 +98,16 @@ async def _measure(
             return result, (await services.recipes.serving()).fingerprint
 
 
-def _settings(settings: Settings) -> dict[str, object]:
-    """What of the settings decides over the metrics."""
+def show_rejected(rejected: Sequence[str], console: Console) -> None:
+    """Say why the first documents could not be indexed, and how many more there are."""
+    for reason in rejected[:_REASONS_SHOWN]:
+        console.print(f"not indexed: {reason}", highlight=False, markup=False)
+    if len(rejected) > _REASONS_SHOWN:
+        console.print(f"not indexed: {len(rejected) - _REASONS_SHOWN} more")
+
+
+def retrieval_settings(settings: Settings) -> dict[str, object]:
+    """What of the settings decides over what is found."""
     return {
         "retrieval": settings.retrieval.model_dump(mode="json"),
         "rerank_candidates": settings.reranker.candidates,

@@ -31,8 +31,8 @@ from app.wiring import prepare_database
 
 _NEEDED_BYTES = 500 * 1024**2
 _READY_TIMEOUT_S = 120
-_MODEL_TIMEOUT_S = 600
-_STOP_TIMEOUT_S = 15
+MODEL_TIMEOUT_S = 600
+STOP_TIMEOUT_S = 35  # above the app's, which lets running answers end
 _QUICK_DEATH_S = 10
 _MOST_QUICK_DEATHS = 3
 
@@ -82,7 +82,7 @@ def serve(settings: Settings, first_documents: Path | None, console: Console) ->
             stack.enter_context(_locked(settings.data))
             _check_port(settings.http.host, settings.http.port)
             _check_space(settings.data)
-            server = _start_model_server(settings, console)
+            server = start_configured(settings, console)
             stack.callback(lambda: server.stop() if server else None)
             url = _database(settings, stack, console)
             upgrade(url)
@@ -100,9 +100,9 @@ def serve(settings: Settings, first_documents: Path | None, console: Console) ->
                 ingest(client, [first_documents], "default", console)
             if server is not None:
                 with console.status("the model server is loading"):
-                    server.wait_ready(_MODEL_TIMEOUT_S)
+                    server.wait_ready(MODEL_TIMEOUT_S)
                 with console.status("the model is reading its instructions"):
-                    _wait_ready(settings, children[1], "/readyz", _MODEL_TIMEOUT_S)
+                    _wait_ready(settings, children[1], "/readyz", MODEL_TIMEOUT_S)
             _welcome(settings, client.url, key, time.monotonic() - started_at, console)
             while True:
                 time.sleep(0.5)
@@ -110,7 +110,7 @@ def serve(settings: Settings, first_documents: Path | None, console: Console) ->
                     child.look(console)
                 if server is not None and server.process.poll() is not None:
                     console.print("[yellow]the model server ended; starting it again")
-                    server = _start_model_server(settings, console)
+                    server = start_configured(settings, console)
         except Stopped:
             console.print("stopping")
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -171,7 +171,8 @@ def _check_space(data: Path) -> None:
         )
 
 
-def _start_model_server(settings: Settings, console: Console) -> ModelServer | None:
+def start_configured(settings: Settings, console: Console) -> ModelServer | None:
+    """Start the model server that the settings ask for, None where they name a running one."""
     if settings.llm.base_url is not None:
         return None
     columns = (TextColumn("fetching the default model"), BarColumn(), DownloadColumn())
@@ -222,7 +223,7 @@ def _child(name: str, environment: dict[str, str], stack: contextlib.ExitStack) 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(_STOP_TIMEOUT_S)
+        process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -15,11 +15,11 @@ from app.db.embedded import start_embedded
 from app.db.migrate import upgrade
 from app.db.models import Document, DocumentVersion
 from app.db.repositories.documents import DocumentView
-from app.domain.access import PUBLIC
 from app.domain.documents import ChunkDraft, DocumentStatus, MediaType, ParsedDocument, index_text
 from app.domain.errors import DocumentRejected, EmptyDocument, UnsupportedMedia
 from app.domain.ports import Embedder, Vectors
 from app.domain.recipes import Recipe
+from app.quality.answers import reader_of
 from app.quality.datasets import CorpusDocument, Dataset
 from app.services.documents import DEFAULT_COLLECTION
 from app.services.media_types import sniff
@@ -170,7 +170,7 @@ def _rows(document: CutDocument) -> DocumentView:
             collection=DEFAULT_COLLECTION,
             title=document.title,
             title_is_given=True,
-            readers=[PUBLIC],
+            readers=[reader_of(document.document_id)],
         ),
         DocumentVersion(
             document_id=document.document_id,

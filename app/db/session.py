@@ -1,5 +1,6 @@
 """Engines and sessions. One helper commits: `Database.transaction`."""
 
+import asyncio
 import select
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -24,7 +25,9 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app.domain.errors import DatabaseUnavailable, InvalidField
+from app.domain.errors import DatabaseBusy, DatabaseUnavailable, InvalidField
+
+LONGEST_TURN_S = 30.0
 
 Reader = AsyncConnection[TupleRow]
 """A connection of psycopg's own, in autocommit."""
@@ -58,6 +61,9 @@ class Database:
             connect_args=connect,
             hide_parameters=True,
         )
+        # Who waits for others is told so; a pool's own wait is for PostgreSQL alone.
+        self._turns = asyncio.Semaphore(pool_size)
+        self._reader_turns = asyncio.Semaphore(pool_size)
         event.listen(self._engine.sync_engine, "checkout", _refuse_dead)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
         # The hot reads of a question go past SQLAlchemy, whose layers cost more than the query.
@@ -79,9 +85,10 @@ class Database:
         Raises:
             DatabaseUnavailable: PostgreSQL cannot be reached or went away.
             InvalidField: A text holds what PostgreSQL cannot store: a NUL or half a character.
+            DatabaseBusy: All connections were busy for LONGEST_TURN_S.
         """
         with _named_errors():
-            async with self._sessions() as session, session.begin():
+            async with _turn(self._turns), self._sessions() as session, session.begin():
                 yield session
 
     @asynccontextmanager
@@ -93,7 +100,7 @@ class Database:
         with _named_errors():
             if self._readers.closed:
                 await self._readers.open()
-            async with self._readers.connection() as connection:
+            async with _turn(self._reader_turns), self._readers.connection() as connection:
                 yield connection
 
     async def check(self) -> None:
@@ -123,6 +130,20 @@ class Database:
         """Release all connections."""
         await self._readers.close()
         await self._engine.dispose()
+
+
+@asynccontextmanager
+async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Hold one of the connections, in the order of coming."""
+    try:
+        async with asyncio.timeout(LONGEST_TURN_S):
+            await turns.acquire()
+    except TimeoutError:
+        raise DatabaseBusy("all connections to PostgreSQL are busy; try again shortly") from None
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 @contextmanager

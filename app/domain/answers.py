@@ -67,6 +67,14 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class SentenceCounts:
+    """The model's sentences: those that a document carries, and those that none does."""
+
+    supported: int = 0
+    unsupported: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """What produced an answer, so that it can be explained later."""
 
@@ -94,6 +102,7 @@ class Answer:
     timings_ms: dict[str, float] = field(default_factory=dict)
     data: Any = None
     is_cut: bool = False
+    sentences: SentenceCounts = SentenceCounts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +115,4 @@ class Abstention:
     provenance: Provenance
     usage: Usage = Usage()
     timings_ms: dict[str, float] = field(default_factory=dict)
+    sentences: SentenceCounts = SentenceCounts()

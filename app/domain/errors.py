@@ -4,6 +4,7 @@ OporaError
 ├── BadInput                  the caller can mend it
 │   ├── InvalidField          422
 │   │   └── InvalidLines      with the number and the reason of each line
+│   ├── PromptTooLong         422, for the model's context
 │   ├── BodyTooLarge          413
 │   ├── UnsupportedMedia      415
 │   ├── NotFound              404 (also: not yours to see)
@@ -13,10 +14,13 @@ OporaError
 │   └── Forbidden             403
 ├── Overloaded                429, retry later
 ├── Unavailable               503, something that Opora leans on is down
+│   ├── Stopping
 │   ├── DatabaseUnavailable
+│   │   └── DatabaseBusy      429, retry later
 │   ├── IndexUnavailable
 │   ├── ModelServerUnavailable
 │   ├── ModelServerRefused
+│   │   └── ModelContextExceeded
 │   ├── ModelServerBroken
 │   ├── ModelServerTimeout    504
 │   ├── EmbedderUnavailable
@@ -92,6 +96,12 @@ class InvalidLines(InvalidField):
         super().__init__(field, f"nothing of the file is taken over: {named}{tail}")
 
 
+class PromptTooLong(BadInput):
+    """Question, instructions and schema leave no room in the model's context."""
+
+    code = "prompt_too_long"
+
+
 class BodyTooLarge(BadInput):
     """The request body is over the configured limit."""
 
@@ -145,15 +155,31 @@ class Overloaded(OporaError):
 
 
 class Unavailable(OporaError):
-    """Something that Opora leans on does not answer."""
+    """Something that Opora leans on does not answer; `retry_after_s` is when to try again."""
 
     code = "unavailable"
+
+    def __init__(self, message: str, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Stopping(Unavailable):
+    """The app is about to end: it begins no answer, and those in the making end soon."""
+
+    code = "stopping"
 
 
 class DatabaseUnavailable(Unavailable):
     """PostgreSQL does not answer."""
 
     code = "database_unavailable"
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """All of this process's connections to PostgreSQL are in use for too long."""
+
+    code = "database_busy"
 
 
 class IndexUnavailable(Unavailable):
@@ -172,6 +198,12 @@ class ModelServerRefused(Unavailable):
     """The model server answered with an error status."""
 
     code = "model_server_refused"
+
+
+class ModelContextExceeded(ModelServerRefused):
+    """Question, passages and turns before are longer than what the model reads at once."""
+
+    code = "model_context_exceeded"
 
 
 class ModelServerBroken(Unavailable):

@@ -1,8 +1,9 @@
-"""Choosing which sentences of the found passages go into the prompt."""
+"""Choosing which sentences of the found passages go into the prompt, and in what order."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from app.domain.documents import Passage
 from app.domain.text import search_keys, sentences
@@ -31,15 +32,20 @@ class Excerpt:
 
     @property
     def text(self) -> str:
-        """The sentences, with a mark where some are left out between them."""
-        text = self.passage.text
-        pieces = [text[self.spans[0][0] : self.spans[0][1]]]
-        for (_, before), (start, end) in zip(self.spans, self.spans[1:], strict=False):
-            between = text[before:start]
-            if between.strip():
-                between = "\n…\n" if "\n" in between else " … "
-            pieces += [between, text[start:end]]
-        return "".join(pieces)
+        """The sentences, with a mark wherever some of the passage are left out."""
+        text, pieces, end = self.passage.text, [], 0
+        for start, stop in (*self.spans, (len(self.passage.text),) * 2):
+            pieces += [_between(text[end:start]), text[start:stop]]
+            end = stop
+        return "".join(pieces).strip()
+
+    def tells(self, passage: Passage, start: int, end: int) -> bool:
+        """Whether it holds a piece of `passage.text[start:end]`, whichever passage that came in."""
+        own = self.passage
+        if (own.document_id, own.version) != (passage.document_id, passage.version):
+            return False
+        shift = passage.char_start - own.char_start
+        return any(first < end + shift and start + shift < last for first, last in self.spans)
 
 
 @dataclass(slots=True)
@@ -62,41 +68,100 @@ def estimate_tokens(text: str) -> int:
     return 1 + round(sum(len(re.findall(kind, text)) * cost for kind, cost in _TOKENS_PER_CHAR))
 
 
+class Candidates:
+    """The sentences of some passages, scored once, of which any budget takes the best.
+
+    The score is the sum of three: similarity to the question, share of its keys (both with the
+    headings above), and half of the passage's own score as a share of the best one's.
+
+    Args:
+        question: What the sentences should bear on.
+        passages: Best first.
+        similarity: See `Similarity`.
+        told: What the model reads anyway; no sentence of it is a candidate.
+    """
+
+    def __init__(
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        similarity: Similarity,
+        told: Sequence[Excerpt] = (),
+    ) -> None:
+        self._passages = passages
+        self._sentences = [
+            _Sentence(number, start, end)
+            for number, passage in enumerate(passages)
+            for start, end in sentences(passage.text)
+            if not any(excerpt.tells(passage, start, end) for excerpt in told)
+        ]
+        self._whole = list(self._all())
+        self._cost = sum(_cost(excerpt) for excerpt in self._whole)
+        self._rank: Callable[[], None] | None = partial(
+            _score, question, passages, self._sentences, similarity
+        )
+
+    def within(self, budget_tokens: int) -> list[Excerpt]:
+        """Fit the best sentences into a budget of estimated tokens.
+
+        When everything fits, the passages go in whole. A list item brings the line that introduces
+        the list, a table row its table's header.
+
+        Returns:
+            Excerpts in the passages' order, best first, of those that have a chosen sentence.
+        """
+        if self._cost <= budget_tokens:
+            return list(self._whole)
+        if self._rank is not None:
+            self._rank()
+            self._rank = None
+        chosen: dict[int, set[tuple[int, int]]] = {}
+        left = budget_tokens
+        for sentence in sorted(self._sentences, key=lambda s: (-s.score, s.passage, s.start)):
+            passage = self._passages[sentence.passage]
+            spans = chosen.get(sentence.passage, set())
+            wanted = {(sentence.start, sentence.end), *_introduction(passage.text, sentence.start)}
+            price = sum(estimate_tokens(passage.text[start:end]) for start, end in wanted - spans)
+            if not spans:
+                price += estimate_tokens(heading(passage) + passage.context)
+            if price <= left:
+                chosen[sentence.passage] = spans | wanted
+                left -= price
+        return [
+            Excerpt(self._passages[number], tuple(sorted(chosen[number])))
+            for number in sorted(chosen)
+        ]
+
+    def _all(self) -> Iterator[Excerpt]:
+        """Yield what each passage has left, as few spans as that takes."""
+        left: dict[int, list[tuple[int, int]]] = {}
+        for sentence in self._sentences:
+            left.setdefault(sentence.passage, []).append((sentence.start, sentence.end))
+        for number, spans in left.items():
+            passage = self._passages[number]
+            is_whole = spans == sentences(passage.text)
+            yield Excerpt(passage, ((0, len(passage.text)),) if is_whole else tuple(spans))
+
+
 def choose_evidence(
     question: str, passages: Sequence[Passage], budget_tokens: int, similarity: Similarity
 ) -> list[Excerpt]:
-    """Fit the sentences that bear most on the question into a token budget.
+    """Fit the sentences that bear most on the question into a budget, see `Candidates`."""
+    return Candidates(question, passages, similarity).within(budget_tokens)
 
-    When everything fits, the passages go in whole. Else sentences are taken by the sum of three
-    scores: similarity to the question, share of the question's keys (both with the headings above),
-    and half of the passage's own score as a share of the best one's. A list item brings the line
-    that introduces the list, a table row its table's header.
 
-    Returns:
-        Excerpts in the passages' order, best first, of those that have a chosen sentence.
+def canonical_order(excerpts: Sequence[Excerpt]) -> list[int]:
+    """Return the places of excerpts by document and place in it, best first counting for nothing.
+
+    Prompts with the same evidence begin alike then, however the questions rank it.
     """
-    whole = [Excerpt(p, ((0, len(p.text)),)) for p in passages if p.text.strip()]
-    if sum(_cost(excerpt) for excerpt in whole) <= budget_tokens:
-        return whole
-    found = [
-        _Sentence(number, start, end)
-        for number, passage in enumerate(passages)
-        for start, end in sentences(passage.text)
-    ]
-    _score(question, passages, found, similarity)
-    chosen: dict[int, set[tuple[int, int]]] = {}
-    left = budget_tokens
-    for sentence in sorted(found, key=lambda s: (-s.score, s.passage, s.start)):
-        passage = passages[sentence.passage]
-        spans = chosen.get(sentence.passage, set())
-        wanted = {(sentence.start, sentence.end), *_introduction(passage.text, sentence.start)}
-        price = sum(estimate_tokens(passage.text[start:end]) for start, end in wanted - spans)
-        if not spans:
-            price += estimate_tokens(heading(passage) + passage.context)
-        if price <= left:
-            chosen[sentence.passage] = spans | wanted
-            left -= price
-    return [Excerpt(passages[number], tuple(sorted(chosen[number]))) for number in sorted(chosen)]
+
+    def place(number: int) -> tuple[str, int, int, tuple[tuple[int, int], ...]]:
+        passage = excerpts[number].passage
+        spans = excerpts[number].spans
+        return passage.document_id, passage.char_start, passage.chunk_id, spans
+
+    return sorted(range(len(excerpts)), key=place)
 
 
 def render(excerpts: Sequence[Excerpt]) -> str:
@@ -106,6 +171,13 @@ def render(excerpts: Sequence[Excerpt]) -> str:
         + "\n".join(part for part in (excerpt.passage.context, excerpt.text) if part)
         for number, excerpt in enumerate(excerpts, start=1)
     )
+
+
+def _between(left_out: str) -> str:
+    """Return the white space between two sentences, or a mark for what stood there."""
+    if not left_out.strip():
+        return left_out
+    return "\n…\n" if "\n" in left_out else " … "
 
 
 def _cost(excerpt: Excerpt) -> int:

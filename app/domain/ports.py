@@ -253,6 +253,18 @@ class ChatCompletion:
     finish_reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PromptSize:
+    """How many tokens a prompt has, by the model's own tokenizer or estimated.
+
+    `context_tokens` is what the model reads and writes at most, None where the server does not say.
+    """
+
+    tokens: int
+    context_tokens: int | None = None
+    is_exact: bool = False
+
+
 class ChatModel(Protocol):
     """A chat model behind an OpenAI-compatible server. Raises the Unavailable errors."""
 
@@ -269,6 +281,10 @@ class ChatModel(Protocol):
 
     async def complete(self, messages: Sequence[Message], params: ChatParams) -> ChatCompletion:
         """Generate and wait for the whole text; cancelling the call stops the server's work."""
+        ...
+
+    async def measure(self, messages: Sequence[Message], params: ChatParams) -> PromptSize:
+        """Count the tokens of a prompt as `stream` would send it; never fails."""
         ...
 
     async def check(self) -> str:

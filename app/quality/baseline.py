@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -13,13 +14,30 @@ from app.quality.evaluate import DatasetResult, Report, Way, members
 from app.quality.metrics import interval
 
 
+class Measured(Protocol):
+    """What the results of all evaluations tell about their dataset."""
+
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def documents_sha256(self) -> str: ...
+
+    @property
+    def questions_sha256(self) -> str: ...
+
+
+T = TypeVar("T")
+Result = TypeVar("Result", bound=Measured)
+
+
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """A metric that is lower than before by more than its interval."""
+    """A metric that is worse than before by more than its interval."""
 
     dataset: str
     group: str
-    way: Way
+    way: str
     metric: str
     before: float
     now: float
@@ -27,17 +45,18 @@ class Fall:
     def __str__(self) -> str:
         """A line for people."""
         where = f"{self.dataset}, {self.group}, {self.way}"
-        return f"{where}: {self.metric} fell from {self.before:.4f} to {self.now:.4f}"
+        went = "rose" if self.now > self.before else "fell"
+        return f"{where}: {self.metric} {went} from {self.before:.4f} to {self.now:.4f}"
 
 
-def read_report(path: Path) -> Report:
-    """Read a report that `opora evaluate` wrote.
+def read_report(path: Path, kind: type[T]) -> T:
+    """Read a report of one kind that `opora evaluate` wrote.
 
     Raises:
         EvaluationRefused: There is no such file, or it is no report.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Report)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise EvaluationRefused(f"{path}: {error.strerror}") from error
     except msgspec.DecodeError as error:
@@ -46,20 +65,25 @@ def read_report(path: Path) -> Report:
 
 def check_comparable(baseline: Report, datasets: Sequence[Dataset], ways: Sequence[Way]) -> None:
     """Raise EvaluationRefused unless the baseline measured the same questions on the same texts."""
-    measured = {result.dataset: result for result in baseline.datasets}
     for dataset in datasets:
-        before = measured.get(dataset.name)
-        if before is None:
-            raise EvaluationRefused(f"the baseline has no dataset {dataset.name!r}")
-        if before.documents_sha256 != dataset.documents_sha256():
-            raise EvaluationRefused(f"{dataset.name}: the baseline has other documents")
-        if before.questions_sha256 != dataset.questions_sha256():
-            raise EvaluationRefused(f"{dataset.name}: the baseline has other questions")
+        before = check_same(baseline.datasets, dataset, dataset.questions_sha256())
         missing = before.groups[0].scores.keys() - set(ways)
         if missing:
             raise EvaluationRefused(
                 f"the baseline measured {', '.join(sorted(missing))}, which is not configured now"
             )
+
+
+def check_same(baseline: Sequence[Result], dataset: Dataset, questions_sha256: str) -> Result:
+    """Return the baseline's result for a dataset, or raise EvaluationRefused if it has changed."""
+    before = next((result for result in baseline if result.dataset == dataset.name), None)
+    if before is None:
+        raise EvaluationRefused(f"the baseline has no dataset {dataset.name!r}")
+    if before.documents_sha256 != dataset.documents_sha256():
+        raise EvaluationRefused(f"{dataset.name}: the baseline has other documents")
+    if before.questions_sha256 != questions_sha256:
+        raise EvaluationRefused(f"{dataset.name}: the baseline has other questions")
+    return before
 
 
 def falls(report: Report, baseline: Report) -> list[Fall]:

@@ -1,6 +1,6 @@
-"""Retrieval metrics by ir-measures, and how sure they are."""
+"""Retrieval metrics by ir-measures, and how sure means, ratios and percentiles are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over questions with its 95 % bootstrap interval."""
+    """A figure over questions with its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -64,11 +64,58 @@ def interval(values: Values) -> Interval:
     Args:
         values: float64 (questions,), at least one.
     """
+    return _bootstrap(values, lambda drawn: drawn.mean(axis=1))
+
+
+def ratio_interval(parts: Values) -> Interval | None:
+    """Return a ratio of two sums over questions, None where no question has a part in it.
+
+    Args:
+        parts: float64 (questions, 2): what each question adds above and below the line.
+    """
+    return ratio_difference(parts, np.zeros_like(parts))
+
+
+def ratio_difference(parts: Values, subtracted: Values) -> Interval | None:
+    """Return the difference of two such ratios over the same questions; one over 0 counts as 0.
+
+    Args:
+        parts: float64 (questions, 2), as for `ratio_interval`.
+        subtracted: float64 (questions, 2), row for row of the same questions.
+    """
+    both = np.hstack([parts, subtracted])
+    counted = both[(parts[:, 1] > 0) | (subtracted[:, 1] > 0)]
+    if not len(counted):
+        return None
+
+    def difference(drawn: Values) -> Values:
+        sums = drawn.sum(axis=1)
+        return _quotients(sums[:, 0], sums[:, 1]) - _quotients(sums[:, 2], sums[:, 3])
+
+    return _bootstrap(counted, difference)
+
+
+def percentile_interval(values: Values, percent: float) -> Interval:
+    """Return a percentile over questions and its bootstrap interval.
+
+    Args:
+        values: float64 (questions,), at least one.
+        percent: In [0, 100].
+    """
+    return _bootstrap(values, lambda drawn: np.percentile(drawn, percent, axis=1))
+
+
+def _quotients(above: Values, below: Values) -> Values:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _bootstrap(values: Values, statistic: Callable[[Values], Values]) -> Interval:
+    """Resample questions; the statistic maps (draws, questions, ...) to (draws,)."""
     random = np.random.default_rng(SEED)
-    at_once = max(1, _DRAWN_AT_ONCE // len(values))
-    means: list[float] = []
-    while len(means) < RESAMPLES:
-        size = (min(at_once, RESAMPLES - len(means)), len(values))
-        means.extend(values[random.integers(len(values), size=size)].mean(axis=1))
-    low, high = np.percentile(means, _PERCENTILES)
-    return Interval(float(values.mean()), float(low), float(high))
+    at_once = max(1, _DRAWN_AT_ONCE // values.size)
+    drawn: list[float] = []
+    while len(drawn) < RESAMPLES:
+        size = (min(at_once, RESAMPLES - len(drawn)), len(values))
+        drawn.extend(statistic(values[random.integers(len(values), size=size)]))
+    low, high = np.percentile(drawn, _PERCENTILES)
+    return Interval(float(statistic(values[np.newaxis])[0]), float(low), float(high))

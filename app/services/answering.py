@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,33 +16,36 @@ from app.domain.answers import (
     Answer,
     AnswerStatus,
     Provenance,
+    Usage,
 )
 from app.domain.assistants import FormatType, Unsupported
 from app.domain.citations import Sentence, Support, cite, read_sentences, with_marker
 from app.domain.documents import Passage
-from app.domain.errors import Overloaded
-from app.domain.evidence import choose_evidence
-from app.domain.follow_ups import Asked, leans, recalled
+from app.domain.errors import ModelServerBroken
+from app.domain.follow_ups import leans, recalled
 from app.domain.html_form import HtmlForm
-from app.domain.ports import ChatModel, ChatParams, Embedder
+from app.domain.ports import ChatModel, ChatParams
 from app.domain.prompts import PROMPT_VERSION, answer_prompt, prompt
 from app.domain.structured import AnswerSchema, ground
-from app.domain.text import guess_language, sentences
+from app.domain.text import sentences
 from app.domain.unlinking import unlinked
+from app.services.admission import Admission
 from app.services.drafts import Cited, Draft, Order, Question, Token
-from app.services.retrieval import Retrieval, SearchOptions, SearchResult
-from app.services.rewriting import OTHER_LANGUAGE, Rewriter
-from app.services.structured import refuses, write_structured
+from app.services.evidence_search import EvidenceSearch, Found
+from app.services.prompt_budget import PromptBudget
+from app.services.retrieval import Retrieval
+from app.services.rewriting import Rewriter
+from app.services.structured import drafted, refuses, write_structured
 from app.services.turns import read_turns, store_turn
 from app.services.verification import Verification
 from app.settings import AnsweringSettings
-from app.telemetry import ANSWERS, ANSWERS_IN_FLIGHT, stage
+from app.telemetry import ANSWERS, get_logger, stage
 
-# On XQuAD, Russian questions over English paragraphs: at the default threshold half of the
-# answerable questions and 5 % of the unanswerable ones pass.
-_FOREIGN_WEIGHT = 0.8
+log = get_logger(__name__)
+
 # What PostgreSQL does not take as text: NUL, and halves of characters.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_DRAFT_TOKENS = 120
 _HISTORY_TOKENS = 160  # estimated; of the turns before, in the prompt of a question that leans
 
 
@@ -66,29 +69,6 @@ class Finished:
 AnswerEvent = Retrieved | Token | Cited | Finished
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a search gave, and the question's translation if that was searched for too."""
-
-    result: SearchResult
-    translated: str = ""
-
-    @property
-    def text(self) -> str:
-        """The question as it was understood: in its context, in the keyboard layout meant."""
-        return self.result.query.text
-
-    @property
-    def language(self) -> str:
-        """The question's own."""
-        return guess_language(self.text) or "en"
-
-    @property
-    def strength(self) -> float:
-        """How well the passages bear on it, in [0, 1]."""
-        return evidence_strength(self.language, self.result.passages)
-
-
 class Answering:
     """Answers questions over the documents that the caller may read."""
 
@@ -101,15 +81,18 @@ class Answering:
         verification: Verification,
         settings: AnsweringSettings,
         max_concurrent: int,
+        canonical_order: bool = True,
     ) -> None:
         self._database = database
-        self._retrieval = retrieval
+        self._search = EvidenceSearch(retrieval, rewriter, settings)
+        self._budget = PromptBudget(
+            chat, settings.evidence_tokens, settings.max_answer_tokens, canonical_order
+        )
         self._chat = chat
         self._rewriter = rewriter
         self._verification = verification
         self._settings = settings
-        self._max_concurrent = max_concurrent
-        self._in_flight = 0
+        self.admission = Admission(max_concurrent)
         self.is_warm = False
         self._warming: asyncio.Task[object] | None = None
 
@@ -120,28 +103,29 @@ class Answering:
 
         Raises:
             NotFound: The conversation is not the caller's.
-            Overloaded: Too many answers are in the making.
+            Overloaded: Too many questions wait already, or this one waited too long.
             Unavailable: The model server, the index or the database fails; never an answer.
         """
-        if self._in_flight >= self._max_concurrent:
-            raise Overloaded("too many answers are in the making; try again shortly", 5)
         if self._warming is not None:
             self._warming.cancel()
             self._warming, self.is_warm = None, True
-        self._in_flight += 1
-        ANSWERS_IN_FLIGHT.inc()
-        outcome = "failed"
-        try:
-            async with aclosing(self._answer(scope, question)) as events:
-                async for event in events:
-                    if isinstance(event, Finished):
-                        answered = isinstance(event.result, Answer)
-                        outcome = AnswerStatus.ANSWERED if answered else AnswerStatus.ABSTAINED
-                    yield event
-        finally:
-            self._in_flight -= 1
-            ANSWERS_IN_FLIGHT.dec()
-            ANSWERS.labels(outcome).inc()
+        async with self.admission.place(scope.user_id):
+            outcome = "failed"
+            try:
+                async with (
+                    aclosing(self._answer(scope, question)) as answer,
+                    aclosing(self.admission.unless_stopped(answer)) as events,
+                ):
+                    async for event in events:
+                        if isinstance(event, Finished):
+                            answered = isinstance(event.result, Answer)
+                            outcome = AnswerStatus.ANSWERED if answered else AnswerStatus.ABSTAINED
+                        yield event
+            except (asyncio.CancelledError, GeneratorExit):
+                outcome = "left" if outcome == "failed" else outcome
+                raise
+            finally:
+                ANSWERS.labels(outcome).inc()
 
     async def warm(self) -> None:
         """Let the model server read the fixed start of each prompt, which it keeps for later.
@@ -163,31 +147,32 @@ class Answering:
         started = perf_counter()
         history = await read_turns(self._database, scope, question.conversation_id)
         history = history or list(question.history)
-        rewriting_ms: dict[str, float] = {}
-        asked = await self._rewriter.stand_alone(question.text, history, rewriting_ms)
-        found = await self._search(scope, question, asked, rewriting_ms)
+        timings_ms: dict[str, float] = {}
+        asked = await self._rewriter.stand_alone(question.text, history, timings_ms)
+        found = await self._search.first(scope, question.filters, asked, timings_ms)
         language = question.assistant.language or question.language or found.language
-        timings_ms = rewriting_ms | found.result.timings_ms
-        similarity = partial(_similarity, found.result.index.embedder)
-        with stage("choose_evidence", timings_ms):
-            excerpts = await asyncio.to_thread(
-                choose_evidence,
-                f"{found.text} {found.translated}".rstrip(),
-                found.result.passages,
-                self._settings.evidence_tokens,
-                similarity,
-            )
-        passages = tuple(excerpt.passage for excerpt in excerpts)
-        draft = Draft(language, passages, similarity)
         generation_id = found.result.generation_id
-        yield Retrieved(passages, generation_id)
-        if not excerpts:
+        draft = Draft(language, found.similarity)
+        form = question.form
+        order = Order(
+            question,
+            found.text,
+            language,
+            recalled(history, _HISTORY_TOKENS) if leans(question.text) else "",
+            AnswerSchema(form.schema or {}) if form.type is FormatType.JSON_SCHEMA else None,
+        )
+        order = await self._filled(order, found, draft, timings_ms, "choose_evidence")
+        yield Retrieved(draft.passages, generation_id)
+        if order.excerpts and question.is_in_two_stages:
+            told = order.excerpts
+            order, found = await self._second_stage(scope, order, found, draft, timings_ms)
+            if order.excerpts != told:
+                yield Retrieved(draft.passages, generation_id)
+        if not order.excerpts:
             draft.reason = AbstentionReason.NOTHING_READABLE
-        elif found.strength < self._settings.min_evidence:
+        elif self._search.is_weak(found.strength):
             draft.reason = AbstentionReason.WEAK_EVIDENCE
-        else:
-            told = recalled(history, _HISTORY_TOKENS) if leans(question.text) else ""
-            order = Order(question, found.text, language, excerpts, told)
+        elif draft.reason is None:
             async with aclosing(self._form(order, draft, timings_ms)) as events:
                 async for event in events:
                     yield event
@@ -200,7 +185,7 @@ class Answering:
             PROMPT_VERSION,
             assistant.adapter,
             assistant.name,
-            question.form.type,
+            form.type,
         )
         result = draft.result(provenance, timings_ms)
         answer_id, conversation_id = await store_turn(
@@ -208,36 +193,62 @@ class Answering:
         )
         yield Finished(answer_id, conversation_id, result)
 
-    async def _search(
+    async def _filled(
+        self, order: Order, found: Found, draft: Draft, timings_ms: dict[str, float], name: str
+    ) -> Order:
+        """Add the best of what was found to the prompt, and to the answer's passages."""
+        with stage(name, timings_ms):
+            order = await self._budget.fill(order, found.candidates, self._params(order.question))
+        draft.passages = tuple(excerpt.passage for excerpt in order.excerpts)
+        return order
+
+    async def _second_stage(
         self,
         scope: AccessScope,
-        question: Question,
-        asked: Asked,
+        order: Order,
+        found: Found,
+        draft: Draft,
         timings_ms: dict[str, float],
-    ) -> "_Found":
-        """Search; where that finds little, search translated, if there is anything to find so."""
-        limit, filters = self._settings.max_passages, question.filters
-        options = SearchOptions(filters=filters)
-        found = _Found(await self._retrieval.search(scope, asked, limit, options))
-        other = OTHER_LANGUAGE[found.language]
-        if found.strength >= self._settings.min_evidence or filters.language == found.language:
-            return found
-        foreign = replace(filters, language=other)
-        if not await asyncio.to_thread(self._retrieval.has_documents, scope, foreign):
-            return found
-        translated = await self._rewriter.translate(found.text, timings_ms)
-        if translated is None:
-            return found
-        both = replace(asked, translated=translated)
-        again = await self._retrieval.search(scope, both, limit, options, found.result.index)
-        return _Found(again, translated)
+    ) -> tuple[Order, Found]:
+        """Let the model draft an answer, and search again with it.
+
+        The prompt that comes back begins like the one of the draft, which the model server's prefix
+        cache still holds; what is new stands after it. Where the model finds no answer, or weak
+        evidence kept it from being asked, the parts of the question are searched for.
+        """
+        said: str | None = None
+        is_weak = self._search.is_weak(found.strength)
+        if not is_weak:
+            with stage("draft", timings_ms):
+                done = await self._chat.complete(order.prompt(), self._draft_params(order.question))
+            if not done.text.strip():
+                raise ModelServerBroken("the model drafted nothing at all; see its server's log")
+            draft.usage += done.usage
+            said = drafted(done.text)
+        filters = order.question.filters
+        again = await self._search.again(scope, filters, found, order.excerpts, said, timings_ms)
+        if again is None or self._search.is_weak(again.strength):
+            joined = order
+        else:
+            joined = await self._filled(order, again, draft, timings_ms, "choose_evidence_2")
+        is_new = len(joined.excerpts) - len(order.excerpts)
+        if said is None and not is_weak and not is_new:
+            draft.reason = AbstentionReason.MODEL_FOUND_NOTHING
+        log.info(
+            "answer.second_stage",
+            drafted=said is not None,
+            new_excerpts=is_new,
+            draft_ms=timings_ms.get("draft", 0.0),
+            retrieve_ms=timings_ms.get("retrieve_2", 0.0),
+        )
+        return joined, again or found
 
     async def _form(
         self, order: Order, draft: Draft, timings_ms: dict[str, float]
     ) -> AsyncGenerator[Token | Cited, None]:
         """Let the model write in the form that was asked for."""
         form = order.question.form.type
-        write = self._write_data if form is FormatType.JSON_SCHEMA else self._write
+        write = self._write if order.schema is None else self._write_data
         html = HtmlForm() if form is FormatType.HTML else None
         async with aclosing(write(order, draft, timings_ms)) as events:
             async for event in events:
@@ -255,7 +266,8 @@ class Answering:
         self, order: Order, draft: Draft, timings_ms: dict[str, float]
     ) -> AsyncGenerator[Token | Cited, None]:
         """Let the model fill in JSON; it leaves as a whole, each value with its citation."""
-        schema = AnswerSchema(order.question.form.schema or {})
+        schema = order.schema
+        assert schema is not None
         grounding = partial(
             ground,
             schema=schema,
@@ -265,13 +277,13 @@ class Answering:
         with stage("generate", timings_ms):
             done = await write_structured(
                 self._chat,
-                order.data_messages(schema),
+                order.prompt(),
                 self._params(order.question),
                 schema,
                 order.language,
                 grounding,
             )
-        draft.usage, draft.reason = done.usage, done.reason
+        draft.usage, draft.reason = draft.usage + done.usage, done.reason
         if done.grounded is not None:
             draft.data, draft.text = done.data, done.grounded.text
             yield Token(draft.text)
@@ -283,7 +295,7 @@ class Answering:
         self, order: Order, draft: Draft, timings_ms: dict[str, float]
     ) -> AsyncGenerator[Token | Cited, None]:
         """Let the model write; each sentence leaves once a quote carries it, or not at all."""
-        messages, params = order.messages(), self._params(order.question)
+        messages, params = order.prompt(), self._params(order.question)
         written, read = "", 0
         with stage("generate", timings_ms):
             begun = perf_counter()
@@ -292,7 +304,7 @@ class Answering:
                     if delta.text and "first_token" not in timings_ms:
                         timings_ms["first_token"] = round((perf_counter() - begun) * 1000, 3)
                     written += _UNSTORABLE.sub("", delta.text)
-                    draft.usage = delta.usage or draft.usage
+                    draft.usage += delta.usage or Usage()
                     draft.is_cut = draft.is_cut or delta.finish_reason == "length"
                     if refuses(written):
                         draft.reason = AbstentionReason.MODEL_FOUND_NOTHING
@@ -306,12 +318,14 @@ class Answering:
                         read = end
         if draft.reason is AbstentionReason.MODEL_FOUND_NOTHING:
             return
+        if not (written.strip() or params.stop):
+            raise ModelServerBroken("the model wrote nothing at all; see the model server's log")
         for sentence in read_sentences(written[read:]):
             if not (draft.is_cut and draft.citations):  # cut off by the limit it claims nothing
                 for event in await self._release(sentence, order, draft):
                     yield event
         strict = order.question.assistant.unsupported is Unsupported.ABSTAIN
-        if not draft.citations or (strict and draft.has_unsupported):
+        if not draft.citations or (strict and draft.unsupported):
             draft.reason = AbstentionReason.NOTHING_SUPPORTED
         else:
             for event in draft.release():
@@ -325,7 +339,7 @@ class Answering:
         events = await self._check(sentence, order, draft)
         draft.held += events
         if not events:
-            draft.has_unsupported = True
+            draft.unsupported += 1
             if policy is Unsupported.MARK:
                 mark = prompt("unsupported", order.language)
                 draft.held.append(Token(draft.add(f"{unlinked(sentence.text).strip()} {mark}")))
@@ -343,6 +357,10 @@ class Answering:
             adapter=assistant.adapter,
         )
 
+    def _draft_params(self, question: Question) -> ChatParams:
+        most = min(_DRAFT_TOKENS, self._settings.max_answer_tokens)
+        return replace(self._params(question), max_tokens=most, stop=())
+
     async def _check(self, sentence: Sentence, order: Order, draft: Draft) -> list[Token | Cited]:
         support = await asyncio.to_thread(self._support, sentence, order, draft)
         if support is None:
@@ -357,24 +375,7 @@ class Answering:
     def _support(self, sentence: Sentence, order: Order, draft: Draft) -> Support | None:
         begun = perf_counter()
         try:
-            return self._verification.check(sentence, order.asked, order.excerpts, draft.similarity)
+            claimed = order.claimed(sentence)
+            return self._verification.check(claimed, order.asked, order.excerpts, draft.similarity)
         finally:
             draft.verify_ms += (perf_counter() - begun) * 1000
-
-
-def _similarity(embedder: Embedder, text: str, others: Sequence[str]) -> list[float]:
-    vectors = embedder.embed_passages([text, *others])
-    return [float(score) for score in vectors[1:] @ vectors[0]]
-
-
-def evidence_strength(language: str, passages: Sequence[Passage]) -> float:
-    """How well the best passages bear on a question in a language, in [0, 1].
-
-    The mean of two: the best cosine similarity, and the largest share of the question's keys that
-    one passage holds. Words are not shared across languages, so a passage in the other language
-    counts by its similarity alone, at a discount.
-    """
-    similarity = max((passage.similarity for passage in passages), default=0.0)
-    coverage = max((passage.coverage for passage in passages), default=0.0)
-    foreign = [p.similarity for p in passages if p.language not in (language, None)]
-    return max((similarity + coverage) / 2, _FOREIGN_WEIGHT * max(foreign, default=0.0))

@@ -1,11 +1,13 @@
 """An answer as JSON: asked for, read, grounded, and asked for once more where it is unusable."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.answers import AbstentionReason, Usage
 from app.domain.errors import SchemaMismatch
+from app.domain.follow_ups import topic_keys
 from app.domain.ports import ChatModel, ChatParams, Message
 from app.domain.prompts import prompt, repair_prompt
 from app.domain.structured import AnswerSchema, Grounded, Json
@@ -15,11 +17,19 @@ log = get_logger(__name__)
 
 _REFUSALS = ("no answer", "нет ответа")
 _SHOWN_VALUES = 5
+_FIELD = re.compile(r'"[^"\n]*"\s*:|[\x00\ud800-\udfff]|\bnull\b|\[\d+\]')
+_LONGEST_DRAFT = 1000  # characters
 
 
 def refuses(written: str) -> bool:
     """Whether a model says that the excerpts hold no answer."""
     return written.strip().strip('*"«').lower().startswith(_REFUSALS)
+
+
+def drafted(written: str) -> str | None:
+    """What a draft, as text or JSON, says to search for; None where it holds no answer."""
+    said = " ".join(_FIELD.sub(" ", written).split())[:_LONGEST_DRAFT]
+    return None if refuses(written) or not topic_keys(said) else said
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ ASSISTANT = Assistant(
     "bench", instructions="Write ten sentences at least.", unsupported=Unsupported.MARK
 )
 LONG, SHORT = 160, 12  # tokens of an answer at most
-WHOLE_PASSAGES_TOKENS = 1500  # evidence as a GPU reads it: passages stay whole
+EVIDENCE_TOKENS = 3000  # as docker-compose.yml sets it: passages stay whole
 CONCURRENCIES = (1, 16)
 ROUNDS = 2
 
@@ -259,7 +259,9 @@ async def measure(limit: int) -> None:
             http__port=free_port(),
             database__url=url,
             llm__base_url=vllm_url,
+            http__max_concurrent_answers=32,  # one caller gets three quarters of them
             answering__min_evidence=0,
+            answering__evidence_tokens=EVIDENCE_TOKENS,
             answering__max_answer_tokens=LONG,
         )
         worker = stack.enter_context(running(("worker",), settings, folder / "worker.log"))
@@ -270,7 +272,7 @@ async def measure(limit: int) -> None:
             await fill(client)
             worker.stop()
             prompts = await recorded(own, url, questions)
-            bench = Bench(client, app, vllm_url, questions, prompts["as sent"])
+            bench = Bench(client, app, vllm_url, questions, prompts["in canonical order"])
             print(f"{len(questions)} questions, answers of {LONG} tokens at most", flush=True)
             await bench.stages(await bench.compare())
             await prefix_hits(session, vllm_url, prompts)
@@ -294,14 +296,19 @@ async def fill(client: Client) -> None:
 async def recorded(
     settings: Settings, url: str, questions: Sequence[str]
 ) -> dict[str, list[Sequence[Message]]]:
-    """The prompts as the app sends them."""
+    """The prompts in both orders; the app sends those in canonical order."""
     admin = AccessScope("admin", frozenset({PUBLIC}), frozenset(Scope))
     services = build_services(settings, url)
     try:
         await services.index.load()
         asked = [Question(text, assistant=ASSISTANT) for text in questions]
-        answering = settings.answering.model_copy(update={"min_evidence": 0.0})
-        return {"as sent": await final_prompts(services, admin, asked, answering)}
+        answering = settings.answering.model_copy(
+            update={"min_evidence": 0.0, "evidence_tokens": EVIDENCE_TOKENS}
+        )
+        return {
+            name: await final_prompts(services, admin, asked, answering, is_canonical)
+            for name, is_canonical in (("in canonical order", True), ("best first", False))
+        }
     finally:
         await services.chat.close()
         await services.database.close()

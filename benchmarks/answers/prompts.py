@@ -30,6 +30,7 @@ async def final_prompts(
     scope: AccessScope,
     questions: Sequence[Question],
     settings: AnsweringSettings,
+    canonical_order: bool,
 ) -> list[Sequence[Message]]:
     """The messages for each question, as the app sends them."""
     recorder = Recorder(services.settings.llm)
@@ -41,6 +42,7 @@ async def final_prompts(
         build_verification(services.settings),
         settings,
         1,
+        canonical_order=canonical_order,
     )
     prompts = []
     for question in questions:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from app.cli.serve import STOP_TIMEOUT_S
+from app.serving import DRAIN_LIMIT_S, FLUSH_LIMIT_S
 from app.settings import setting_names
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +23,12 @@ EXAMPLE = dict(
 )
 # ${NAME}, ${NAME:-default}, ${NAME-default} or ${NAME:?why}
 VARIABLE = re.compile(r"\$\{(\w+)(?::?([-?])([^}]*))?\}")
+
+
+def test_the_app_has_time_to_drain() -> None:
+    longest_s = DRAIN_LIMIT_S + FLUSH_LIMIT_S
+    assert int(SERVICES["app"]["stop_grace_period"].removesuffix("s")) > longest_s
+    assert longest_s < STOP_TIMEOUT_S
 
 
 def locked(name: str) -> dict[str, str]:

@@ -137,10 +137,14 @@ Question: how long is the leave?"""
         (PASSAGES, "Leave is 28 days a year. [1]"),
         ("[1] Отпуск 28 дней. Он оплачивается.\n\nВопрос?", "Отпуск 28 дней. [1]"),
         ("[1] no full stop here", "no full stop here [1]"),
+        (
+            "[1] The car park opens at 8.\n[2] Trips are paid.\n\nWho pays trips?",
+            "Trips are paid. [2]",
+        ),
         ("No passages at all.", ""),
     ],
 )
-def test_echo_evidence_quotes_the_first_passage(prompt: str, answer: str) -> None:
+def test_echo_evidence_quotes_the_passage_that_the_question_names(prompt: str, answer: str) -> None:
     assert echo_evidence([Message("user", prompt)]) == answer
 
 

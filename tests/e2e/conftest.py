@@ -24,6 +24,7 @@ MOST_BODY_BYTES = 100_000
 MOST_QUESTION_CHARS = 300
 USER_HEADER_SECRET = "what-front-ends-sign-with-in-the-tests" * 2
 MOST_ANSWERS = 2
+FIRST_TOKEN_TIMEOUT_S = 3
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +74,7 @@ async def opora(
         http__user_header_secret=USER_HEADER_SECRET,
         database__url=new_database(),
         llm__base_url=model_server.base_url,
-        llm__first_token_timeout_s=3,
+        llm__first_token_timeout_s=FIRST_TOKEN_TIMEOUT_S,
         llm__between_tokens_timeout_s=2,
         ingestion__parser_memory_bytes=512 * 1024**2,
         ingestion__parser_cpu_s=10,

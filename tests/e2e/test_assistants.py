@@ -117,7 +117,7 @@ async def test_an_assistant_is_made_changed_used_and_deleted(
         ({"name": "a b"}, "name"),
         ({"name": "x", "temperature": 3}, "temperature"),
         ({"name": "x", "language": "de"}, "language"),
-        ({"name": "x", "stages": 2}, "stages"),
+        ({"name": "x", "stages": 3}, "stages"),
         ({"name": "x", "tone": "a\x00b"}, "tone"),
         ({"name": "x", "instructions": "a" * 4001}, "instructions"),
         ({"name": "x", "collections": ["nowhere"]}, "collections"),

@@ -12,14 +12,11 @@ import pytest
 from yarl import URL
 
 from tests.e2e.conftest import (
-    MOST_ANSWERS,
     MOST_BODY_BYTES,
     MOST_QUESTION_CHARS,
     MOST_UPLOAD_BYTES,
 )
-from tests.e2e.model_server import EchoServer
-from tests.e2e.running import Answered, Client, until
-from tests.faults.server import Behaviour
+from tests.e2e.running import Answered, Client
 from tests.fixtures.make_files import make_ole, make_package, make_pdf, make_zip
 
 QUESTION = "Сколько дней отпуска полагается сотруднику?"
@@ -359,123 +356,3 @@ async def test_nul_in_the_address_is_no_crash(admin: Client, path: str) -> None:
     async with admin.session.get(url, headers=admin.headers) as response:
         assert response.status in (404, 422)
         assert response.content_type == "application/problem+json"
-
-
-# model server down, hanging, cut off in mid-stream, nonsense: never an answer, never "not found"
-
-FAULTS: dict[str, tuple[Behaviour | None, int, str]] = {
-    "down": (None, 503, "model_server_unavailable"),
-    "hangs before it answers": (
-        Behaviour(hang_before_headers=True),
-        504,
-        "model_server_timeout",
-    ),
-    "hangs before the first token": (
-        Behaviour(hang_after=0, pings=True),
-        504,
-        "model_server_timeout",
-    ),
-    "hangs in mid-answer": (Behaviour(hang_after=2), 504, "model_server_timeout"),
-    "resets in mid-answer": (Behaviour(reset_after=2), 503, "model_server_unavailable"),
-    "ends in mid-answer": (Behaviour(end_after=2), 503, "model_server_"),
-    "ends without a word": (Behaviour(text="", finish_reason=None, done=False), 503, "model_"),
-    "sends nonsense": (Behaviour(malformed_after=1), 503, "model_server_broken"),
-    "sends a web page": (Behaviour(content_type="text/html"), 503, "model_server_broken"),
-    "sends an error in mid-answer": (Behaviour(error_after=2), 503, "model_server_refused"),
-    "sends a huge event": (Behaviour(huge_event=True), 503, "model_server_broken"),
-    "has an error inside": (Behaviour(status=500), 503, "model_server_refused"),
-    "refuses the key": (Behaviour(status=401), 503, "model_server_refused"),
-    "is too busy": (Behaviour(status=429), 503, "model_server_refused"),
-    "does not know the model": (Behaviour(status=404), 503, "model_server_refused"),
-    "sends elsewhere": (
-        Behaviour(status=307, location="http://127.0.0.1:9/v1"),
-        503,
-        "model_server_refused",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-async def test_fault_of_the_model_server_is_never_an_answer(
-    admin: Client, healthy: EchoServer, name: str
-) -> None:
-    fault, status, code = FAULTS[name]
-    async with failing(healthy, fault):
-        whole, events = await asyncio.gather(
-            admin.post("/v1/ask", {"question": QUESTION}), admin.ask_stream(QUESTION)
-        )
-        chat = {"messages": [{"role": "user", "content": QUESTION}]}
-        openai = await admin.post("/v1/chat/completions", chat)
-    problem = whole.json
-    assert whole.status == status, problem
-    assert problem["code"].startswith(code)
-    assert_problem(whole, status, problem["code"])
-    if status == 503:
-        assert int(whole.headers["retry-after"]) > 0
-    assert [event.name for event in events] == ["retrieved", "failed"]
-    assert events[-1].data["code"] == problem["code"]
-    assert events[-1].data["status"] == status
-    assert openai.status == status
-    assert openai.json["error"]["code"] == problem["code"]
-    await healthy.idle()
-
-    again = await admin.post("/v1/ask", {"question": QUESTION})
-    assert again.json["status"] == "answered"
-
-
-@asynccontextmanager
-async def failing(server: EchoServer, fault: Behaviour | None) -> AsyncIterator[None]:
-    """The model server fails meanwhile; None is not there at all."""
-    if fault is None:
-        async with server.down():
-            yield
-        return
-    server.fault = fault
-    try:
-        yield
-    finally:
-        server.fault = None
-
-
-async def test_failed_answer_is_not_stored(admin: Client, healthy: EchoServer) -> None:
-    before = (await admin.get("/v1/conversations")).json["items"]
-    healthy.fault = Behaviour(end_after=1)
-    assert (await admin.post("/v1/ask", {"question": QUESTION})).status == 503
-    assert (await admin.get("/v1/conversations")).json["items"] == before
-
-
-# too many at once: 429 with Retry-After; and what its caller leaves ends
-
-
-async def test_too_many_at_once_is_429_and_leaving_ends_the_work(
-    admin: Client, healthy: EchoServer
-) -> None:
-    healthy.fault = Behaviour(hang_before_headers=True)
-    waiting = [
-        asyncio.create_task(admin.post("/v1/ask", {"question": QUESTION, "stream": stream}))
-        for stream in [True, False] * (MOST_ANSWERS // 2)
-    ]
-    try:
-        await until(lambda: _all_run(healthy))
-        body = {"question": QUESTION}
-        for stream in (True, False):
-            refused = await admin.post("/v1/ask", body | {"stream": stream})
-            assert_problem(refused, 429, "overloaded")
-            assert int(refused.headers["retry-after"]) > 0
-        chat = {"messages": [{"role": "user", "content": QUESTION}]}
-        openai = await admin.post("/v1/chat/completions", chat)
-        assert openai.status == 429
-        assert openai.json["error"]["type"] == "rate_limit_error"
-        assert int(openai.headers["retry-after"]) > 0
-        assert await admin.search(QUESTION)  # search goes on
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-    await healthy.idle(2)  # sooner than any timeout
-    healthy.fault = None
-    assert (await admin.post("/v1/ask", body)).json["status"] == "answered"
-
-
-async def _all_run(server: EchoServer) -> bool:
-    return server.running == MOST_ANSWERS

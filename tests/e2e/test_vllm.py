@@ -1,19 +1,21 @@
 """The app over a real vLLM on CPU: a streamed answer with its usage, and a caller who leaves."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from time import monotonic
 
 import aiohttp
 import pytest
 
+from app.domain.errors import ModelContextExceeded, ModelServerRefused
 from app.domain.ports import ChatDelta, ChatParams, Message
 from app.engines.llm.openai_client import OpenAiChatModel
 from app.settings import LlmSettings
 from tests.conftest import ADMIN_KEY
 from tests.e2e.conftest import LEAVE_EN
 from tests.e2e.running import Client, environment, ready, running, until
+from tests.e2e.test_leaving import DOORS, asking
 from tests.faults.server import free_port
 from tests.vllm import server
 
@@ -89,11 +91,14 @@ async def test_client_streams_text_with_its_usage(vllm_url: str) -> None:
     deltas: list[ChatDelta] = []
     async with aclosing(chat.stream(messages, ChatParams(max_tokens=24))) as stream:
         deltas.extend([delta async for delta in stream])
+    size = await chat.measure(messages, ChatParams(max_tokens=24))
     await chat.close()
     texts = [delta.text for delta in deltas if delta.text]
     assert len(texts) > 3  # it came in pieces
     assert deltas[-1].usage is not None
     assert deltas[-1].usage.prompt_tokens > 5
+    assert (size.tokens, size.is_exact) == (deltas[-1].usage.prompt_tokens, True)
+    assert size.context_tokens is not None
     assert 0 < deltas[-1].usage.completion_tokens <= 24
     assert deltas[-1].finish_reason in ("stop", "length")
 
@@ -115,23 +120,37 @@ async def test_answer_over_vllm_ends_well(over_vllm: Client) -> None:
         assert citation["quote"] in LEAVE_EN
 
 
+@pytest.mark.parametrize("door", DOORS)
 async def test_leaving_stops_vllm(
-    over_vllm: Client, vllm_url: str, http: aiohttp.ClientSession
+    over_vllm: Client,
+    vllm_url: str,
+    http: aiohttp.ClientSession,
+    door: str,
 ) -> None:
-    async def ask() -> None:
-        # It is told to be long, so that there is time to leave.
-        question = "Write down every detail about the leave of employees, at great length."
-        await over_vllm.post("/v1/ask", {"question": question})
-
     async def generates() -> bool:
         return await requests_running(http, vllm_url) == 1
 
     async def rests() -> bool:
         return await requests_running(http, vllm_url) == 0
 
-    asking = asyncio.create_task(ask())
-    await until(generates, 120)
-    assert not asking.done()
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
-    await until(rests, 5)
+    path, body = DOORS[door]
+    # It is told to be long, so that there is time to leave.
+    question = "Write down every detail about the leave of employees, at great length."
+    asked = {"question": question, "messages": [{"role": "user", "content": question}]}
+    async with asking(
+        over_vllm, path, {name: asked.get(name, body[name]) for name in body}
+    ) as leave:
+        await until(generates, 120)
+        left_at = monotonic()
+        await leave()
+        await until(rests, 5)
+    print(f"{door}: vLLM has stopped {monotonic() - left_at:.2f} s after its caller left")
+
+
+async def test_vllm_refuses_by_typed_errors(vllm_url: str) -> None:
+    chat = OpenAiChatModel(LlmSettings(base_url=vllm_url))
+    with pytest.raises(ModelContextExceeded):
+        await chat.complete([Message("user", "the sea " * 50_000)], ChatParams(max_tokens=8))
+    with pytest.raises(ModelServerRefused, match="does not exist"):
+        await chat.complete([Message("user", "Hello.")], ChatParams(max_tokens=8, model="gpt-9"))
+    await chat.close()

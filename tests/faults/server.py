@@ -13,8 +13,9 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import cycle
+from time import monotonic
 from typing import Any
 
 from aiohttp import web
@@ -36,6 +37,9 @@ class Behaviour:
     done: bool = True
     status: int = 200
     error: str = "something is wrong"
+    retry_after_s: int | None = None
+    knows_model: bool = True
+    context_tokens: int | None = None
     echo_key: bool = False
     content_type: str = "text/event-stream"
     location: str | None = None
@@ -48,8 +52,23 @@ class Behaviour:
     error_after: int | None = None
     huge_event: bool = False
     endless: bool = False
+    thinks: bool = False
     token_delay_s: float = 0.0
+    token_chars: int | None = None
     pings: bool = False
+
+    @property
+    def tokens(self) -> list[str]:
+        """The text in pieces: of `token_chars` each, or one per word."""
+        if self.token_chars is not None:
+            starts = range(0, len(self.text), self.token_chars)
+            return [self.text[start : start + self.token_chars] for start in starts]
+        words = self.text.split(" ") if self.text else []
+        return [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+
+    def slowed(self, answer_s: float) -> "Behaviour":
+        """The same, with the tokens spread over so many seconds."""
+        return replace(self, token_delay_s=answer_s / len(self.tokens))
 
     def __str__(self) -> str:
         """Name what differs from a good server."""
@@ -58,18 +77,33 @@ class Behaviour:
 
 
 @dataclass
-class FaultServer:
-    """A running fault server.
+class Generation:
+    """One request for a text: when it began and ended (monotonic seconds), and how."""
 
-    `running` counts the generations that are going on, `left` those whose client went away.
-    """
+    begun: float
+    ended: float | None = None
+    was_left: bool = False
+
+
+@dataclass
+class FaultServer:
+    """A running fault server, with a record of what it was asked for."""
 
     port: int
     behaviour: Behaviour = field(default_factory=Behaviour)
     requests: list[dict[str, Any]] = field(default_factory=list)
+    generations: list[Generation] = field(default_factory=list)
     connections: set[str] = field(default_factory=set)
-    running: int = 0
-    left: int = 0
+
+    @property
+    def running(self) -> int:
+        """Generations that are going on."""
+        return sum(one.ended is None for one in self.generations)
+
+    @property
+    def left(self) -> int:
+        """Generations whose client went away."""
+        return sum(one.was_left for one in self.generations)
 
     @property
     def base_url(self) -> str:
@@ -88,18 +122,21 @@ class FaultServer:
         return web.json_response({"object": "list", "data": models})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(await request.json())
+        asked = await request.json()
+        self.requests.append(asked)
         self.connections.add(str(request.transport.get_extra_info("peername")))  # type: ignore[union-attr]
-        self.running += 1
+        generation = Generation(monotonic())
+        self.generations.append(generation)
         try:
             if self.behaviour.hang_before_headers:
                 await asyncio.sleep(3600)
-            return self._failure(request) or await self._generate(request)
+            failure = self._failure(request) or self._refusal(asked)
+            return failure or await self._generate(request)
         except (asyncio.CancelledError, ConnectionError):
-            self.left += 1
+            generation.was_left = True
             raise
         finally:
-            self.running -= 1
+            generation.ended = monotonic()
 
     def _failure(self, request: web.Request) -> web.Response | None:
         behaviour = self.behaviour
@@ -108,17 +145,34 @@ class FaultServer:
         message = behaviour.error
         if behaviour.echo_key:
             message += f" {request.headers['Authorization']}"
-        headers = {"Location": behaviour.location} if behaviour.location else None
+        headers = {"Location": behaviour.location} if behaviour.location else {}
+        if behaviour.retry_after_s is not None:
+            headers["Retry-After"] = str(behaviour.retry_after_s)
         body = {"error": {"message": message, "type": "fault"}}
         return web.json_response(body, status=behaviour.status, headers=headers)
+
+    def _refusal(self, asked: dict[str, Any]) -> web.Response | None:
+        """What vLLM says to a model that it does not serve, and to too long a prompt."""
+        tokens, most = len(str(asked["messages"])) // 4, self.behaviour.context_tokens
+        if not self.behaviour.knows_model:
+            return _vllm_error(
+                404, "NotFoundError", f"The model `{asked['model']}` does not exist."
+            )
+        if most is not None and tokens > most:
+            return _vllm_error(
+                400,
+                "BadRequestError",
+                f"This model's maximum context length is {most} tokens. However, you requested "
+                f"{asked['max_tokens']} output tokens and the prompt has {tokens}.",
+            )
+        return None
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         behaviour = self.behaviour
         response = web.StreamResponse(headers={"Content-Type": behaviour.content_type})
         await response.prepare(request)
         await _send(response, _choice({"role": "assistant", "content": None}))
-        words = behaviour.text.split(" ") if behaviour.text else []
-        tokens = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+        tokens = behaviour.tokens
         for number, token in enumerate(cycle(tokens) if behaviour.endless else [*tokens, None]):
             if behaviour.huge_event:
                 await response.write(b"data: " + b"x" * 2_000_000)
@@ -137,7 +191,8 @@ class FaultServer:
                 return response
             if token is not None:
                 await asyncio.sleep(behaviour.token_delay_s)
-                await _send(response, _choice({"content": token}))
+                kind = "reasoning_content" if behaviour.thinks else "content"
+                await _send(response, _choice({kind: token}))
         if behaviour.finish_reason:
             await _send(response, _choice({}, behaviour.finish_reason))
         if behaviour.usage:
@@ -163,6 +218,11 @@ async def fault_server(behaviour: Behaviour = Behaviour()) -> AsyncIterator[Faul
             yield server
         finally:
             await runner.cleanup()
+
+
+def _vllm_error(status: int, kind: str, message: str) -> web.Response:
+    body = {"error": {"message": message, "type": kind, "param": None, "code": status}}
+    return web.json_response(body, status=status)
 
 
 def free_port() -> int:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from app.api.schemas import AskResponse
 from app.db.repositories import documents as document_rows
+from app.domain.errors import ModelServerBroken
 from app.domain.ports import ChatDelta, ChatParams, Message
 from app.engines.llm.scripted import ScriptedChatModel
 from app.quality.recheck import ExportedAnswer, Sources, recheck
@@ -90,10 +91,14 @@ async def test_no_marker_dangles_and_no_quote_differs(house: House) -> None:
         )
         streamed = ""
         question = Question("Сколько дней отпуска и какие суточные в Казани?")
-        async with aclosing(answering.ask(ADMIN, question)) as events:
-            async for event in events:
-                streamed += getattr(event, "text", "")
-                last = event
+        try:
+            async with aclosing(answering.ask(ADMIN, question)) as events:
+                async for event in events:
+                    streamed += getattr(event, "text", "")
+                    last = event
+        except ModelServerBroken:
+            assert not any(letter.isalnum() for letter in text)
+            return
         assert isinstance(last, Finished)
         exported = AskResponse.of(last).model_dump_json().encode()
         answer = msgspec.json.decode(exported, type=ExportedAnswer)

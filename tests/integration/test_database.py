@@ -14,11 +14,12 @@ import pytest
 from alembic import command
 from sqlalchemy import text
 
+from app.db import session as session_module
 from app.db.embedded import start_embedded
 from app.db.migrate import alembic_config, current_and_newest, downgrade, upgrade
 from app.db.repositories.index import append_log, log_number, read_log
 from app.db.session import Database
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseBusy, DatabaseUnavailable
 
 _SCHEMA = """
     SELECT format('%%s.%%s %%s %%s', table_name, column_name, data_type, is_nullable)
@@ -230,3 +231,26 @@ async def test_reads_survive_that_postgresql_ends_their_connections(database_url
             assert await session.scalar(text("SELECT 1")) == 1
     finally:
         await database.close()
+
+
+@pytest.mark.parametrize("way", ["transaction", "reading"])
+async def test_who_waits_too_long_for_a_connection_is_told_that_all_are_busy(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    database = Database(database_url, pool_size=1)
+    use = getattr(database, way)
+
+    async def hold(seconds: float) -> None:
+        async with use():
+            await asyncio.sleep(seconds)
+
+    await asyncio.gather(*(hold(0.001) for _ in range(50)))
+    monkeypatch.setattr(session_module, "LONGEST_TURN_S", 0.05)
+    holding = asyncio.create_task(hold(3600))
+    await asyncio.sleep(0.02)
+    with pytest.raises(DatabaseBusy):
+        await hold(0)
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
+    await hold(0)
+    await database.close()

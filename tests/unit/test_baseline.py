@@ -91,17 +91,17 @@ def test_a_fall_in_one_language_is_named() -> None:
 def test_a_written_report_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(msgspec.json.encode(report(SPREAD)))
-    assert read_report(path) == report(SPREAD)
+    assert read_report(path, Report) == report(SPREAD)
 
 
 def test_a_file_that_is_no_report_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     with pytest.raises(EvaluationRefused, match=r"report\.json: No such file"):
-        read_report(path)
+        read_report(path, Report)
     for content in ("", "[]", "{}", '{"datasets": 3}'):
         path.write_text(content)
         with pytest.raises(EvaluationRefused, match="is no report"):
-            read_report(path)
+            read_report(path, Report)
 
 
 def test_only_the_same_measurement_is_compared() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.services.answering import evidence_strength
+from app.services.evidence_search import evidence_strength
 from tests.unit.passages import passage
 
 

@@ -1,13 +1,14 @@
 """Search, questions, conversations, feedback."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from fastapi import APIRouter, Request, Response
 
 from app.api import schemas
 from app.api.dependencies import Asker, Cursor, Limit, Wired
 from app.api.errors import problem
-from app.api.streams import event_stream, sse, started, unless_left
+from app.api.streams import sse, streamed, unless_left
 from app.db.base import new_id
 from app.db.models import FeedbackRow
 from app.db.repositories import answers as answer_rows
@@ -84,7 +85,6 @@ async def ask(
     request: Request, services: Wired, caller: Asker, body: schemas.AskRequest
 ) -> Response | schemas.AskResponse:
     """Answer a question; with `stream: true` as server-sent events."""
-    schemas.one_stage(body.stages)
     assistant = await services.assistants.get(body.assistant)
     collections = searched_collections(assistant, body.collections)
     question = Question(
@@ -94,17 +94,19 @@ async def ask(
         language=None if body.language == "auto" else body.language,
         assistant=assistant,
         answer_format=body.response_format.domain() if body.response_format else None,
+        stages=body.stages,
     )
     events = services.answering.ask(caller, question)
     if body.stream:
-        return event_stream(_as_sse(await started(events)))
+        return await streamed(request, events, _as_sse)
     return await unless_left(request, _last(events))
 
 
 async def _last(events: AsyncGenerator[AnswerEvent, None]) -> schemas.AskResponse:
-    async for event in events:
-        if isinstance(event, Finished):
-            return schemas.AskResponse.of(event)
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Finished):
+                return schemas.AskResponse.of(event)
     raise AssertionError("an answer always finishes or raises")
 
 

@@ -6,7 +6,7 @@ from app.api import schemas
 from app.api.completions import Completions
 from app.api.dependencies import Asker, Wired
 from app.api.routes.answers import checked_text
-from app.api.streams import event_stream, started, unless_left
+from app.api.streams import streamed, unless_left
 from app.domain.assistants import Assistant
 from app.domain.documents import SearchFilters
 from app.domain.errors import InvalidField, NotFound
@@ -57,7 +57,7 @@ async def complete(
         for_open_webui=any(name.startswith(_OPEN_WEBUI) for name in request.headers),
     )
     if body.stream:
-        return event_stream(completions.chunks(await started(events)))
+        return await streamed(request, events, completions.chunks)
     return await unless_left(request, completions.whole(events))
 
 

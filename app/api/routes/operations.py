@@ -32,8 +32,14 @@ async def readyz(services: Wired) -> JSONResponse:
     )
     if model_server == "ok" and not services.answering.is_warm:
         model_server = "reading its instructions"
-    parts = {"database": database, "index": services.index.state, "model_server": model_server}
-    ready = database == model_server == "ok" and services.index.is_loaded
+    app = "stopping" if services.answering.admission.is_closed else "ok"
+    ready = app == database == model_server == "ok" and services.index.is_loaded
+    parts = {
+        "app": app,
+        "database": database,
+        "index": services.index.state,
+        "model_server": model_server,
+    }
     return JSONResponse({"ready": ready, **parts}, 200 if ready else 503)
 
 

@@ -21,7 +21,6 @@ from app.api.schemas.assistants import (
     AssistantView,
     NewAssistant,
     ResponseFormat,
-    one_stage,
 )
 from app.api.schemas.base import Page
 from app.api.schemas.documents import (
@@ -108,5 +107,4 @@ __all__ = [
     "Usage",
     "UserChange",
     "UserView",
-    "one_stage",
 ]

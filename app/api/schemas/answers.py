@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from app.api.schemas.assistants import ResponseFormat
+from app.api.schemas.assistants import ResponseFormat, Stages
 from app.api.schemas.base import Body
 from app.db.models import AnswerCitation, AnswerRow
 from app.domain import answers, documents
@@ -87,7 +87,7 @@ class AskRequest(Body):
     filters: Filters = Filters()
     assistant: str | None = None
     language: Literal["auto", "ru", "en"] = "auto"
-    stages: Literal[1, 2] = 1
+    stages: Stages | None = None
     response_format: ResponseFormat | None = None
     stream: bool = False
 

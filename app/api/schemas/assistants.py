@@ -36,12 +36,6 @@ class ResponseFormat(BaseModel):
         return AnswerFormat(self.type, AnswerSchema(schema).schema)
 
 
-def one_stage(stages: int) -> None:
-    """Raise InvalidField for more stages than this release has."""
-    if stages != 1:
-        raise InvalidField("stages", "this release answers in 1 stage")
-
-
 class AssistantChange(Body):
     """What may be changed of an assistant; what is not named stays."""
 
@@ -58,7 +52,6 @@ class AssistantChange(Body):
 
     def applied(self, assistant: Assistant) -> Assistant:
         """The assistant with what is named here."""
-        one_stage(self.stages)
         named = {name: getattr(self, name) for name in self.model_fields_set - {"name"}}
         for field, value in named.items():
             if isinstance(value, str) and any(

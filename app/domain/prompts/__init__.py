@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.domain.ports import Message
 
-PROMPT_VERSION = "answer-2"
+PROMPT_VERSION = "answer-3"
 
 
 @lru_cache

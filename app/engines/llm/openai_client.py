@@ -16,21 +16,35 @@ from yarl import URL
 from app.domain.answers import Usage
 from app.domain.errors import (
     ConfigurationError,
+    ModelContextExceeded,
     ModelServerBroken,
     ModelServerRefused,
     ModelServerTimeout,
     ModelServerUnavailable,
 )
-from app.domain.ports import ChatCompletion, ChatDelta, ChatParams, Message
-from app.engines.llm.protocol import CHUNK, MODEL_LIST, EventReader, error_message
+from app.domain.ports import ChatCompletion, ChatDelta, ChatParams, Message, PromptSize
+from app.engines.llm.protocol import (
+    CHUNK,
+    MODEL_LIST,
+    EventReader,
+    error_message,
+    longest_answer_chars,
+    tells_of_context,
+)
+from app.engines.llm.token_counter import TokenCounter
 from app.settings import LlmSettings
 
 KEEP_CONNECTION_S = 4.0
 """Below the 5 s after which llama.cpp and uvicorn (vLLM) hang up on an idle connection."""
 
+GATHERING_S = 0.04
+"""How long a stream of fast tokens is left alone: waking up for one costs more than reading it."""
+
 MODELS_TIMEOUT_S = 10.0
 DRAIN_TIMEOUT_S = 0.5
 MAX_ERROR_BODY_BYTES = 16 * 1024
+RETRY_AFTER_S = 5
+LONGEST_RETRY_S = 300
 
 
 Wire = TypeVar("Wire")
@@ -66,6 +80,8 @@ class OpenAiChatModel:
         self._server = f"the model server at {url.with_user(None)}"
         self._key = settings.api_key.get_secret_value() if settings.api_key else None
         self._served: str | None = None
+        self._context_tokens = settings.context_tokens if settings.base_url is None else None
+        self._counter = TokenCounter(url, self._pool)
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -89,6 +105,11 @@ class OpenAiChatModel:
             )
         self._served = wanted or served[0]
         return self._served
+
+    async def measure(self, messages: Sequence[Message], params: ChatParams) -> PromptSize:
+        """Count a prompt's tokens by the server's tokenizer, or estimate them."""
+        named = params.adapter or params.model or self._settings.model or self._served
+        return await self._counter.measure(named, messages, self._context_tokens)
 
     async def complete(self, messages: Sequence[Message], params: ChatParams) -> ChatCompletion:
         """Generate the whole text over a stream, so that cancelling stops the server's work."""
@@ -120,6 +141,8 @@ class OpenAiChatModel:
         usage: Usage | None = None
         finish_reason: str | None = None
         seen_choice = False
+        left_chars = longest_answer_chars(params.max_tokens)
+        read_at = 0.0
         async with self._post(_payload(model, messages, params), deadline) as response:
             events = EventReader()
             while not events.done:
@@ -128,7 +151,7 @@ class OpenAiChatModel:
                         data = await response.content.readany()
                 if not data:
                     break
-                alive = False
+                tokens = 0
                 for event in events.feed(data):
                     chunk = self._decode(event, CHUNK)
                     if chunk.error is not None:
@@ -138,12 +161,22 @@ class OpenAiChatModel:
                     for choice in chunk.choices[:1]:
                         seen_choice = True
                         finish_reason = choice.finish_reason or finish_reason
-                        alive = alive or choice.has_token
+                        tokens += choice.has_token
+                        left_chars -= choice.chars
+                        if left_chars < 0:
+                            raise ModelServerBroken(
+                                f"{self._server} goes on beyond the {params.max_tokens} tokens "
+                                "that it was asked for"
+                            )
                         if text := choice.delta.content:
                             yield ChatDelta(text)
-                if alive:
-                    deadline = clock.time() + self._settings.between_tokens_timeout_s
+                if tokens:
+                    last_read_at, read_at = read_at, clock.time()
+                    deadline = read_at + self._settings.between_tokens_timeout_s
                     waiting_for = "the next token"
+                    is_fast = tokens > 1 or read_at - last_read_at < GATHERING_S
+                    if is_fast and not finish_reason:
+                        await _let_gather(response)
             if not (events.done or finish_reason):
                 raise ModelServerUnavailable(
                     f"{self._server} closed the connection before the answer was whole; try again"
@@ -164,11 +197,16 @@ class OpenAiChatModel:
         self, payload: dict[str, Any], deadline: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Open the stream; its connection is closed at the end unless it was read to the end."""
+        address = self._url / "chat/completions"
         with self._failures("an answer to the request"):
             async with asyncio.timeout_at(deadline):
-                response = await self._pool().post(
-                    self._url / "chat/completions", json=payload, allow_redirects=False
-                )
+                try:
+                    response = await self._pool().post(address, json=payload, allow_redirects=False)
+                except aiohttp.ClientConnectorError:
+                    raise
+                except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+                    # The server has just hung up on a pooled connection, as llama.cpp does.
+                    response = await self._pool().post(address, json=payload, allow_redirects=False)
         try:
             await self._expect(response, "text/event-stream")
             yield response
@@ -185,6 +223,8 @@ class OpenAiChatModel:
                 models = self._decode(await response.read(), MODEL_LIST).data
         if not models:
             raise ModelServerBroken(f"{self._server} lists no model")
+        contexts = [model.max_model_len for model in models if model.max_model_len]
+        self._context_tokens = min(contexts, default=self._context_tokens)
         return [model.id for model in models]
 
     async def _expect(self, response: aiohttp.ClientResponse, content_type: str) -> None:
@@ -194,18 +234,31 @@ class OpenAiChatModel:
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with asyncio.timeout(MODELS_TIMEOUT_S):
                     body = await response.content.read(MAX_ERROR_BODY_BYTES)
-            raise self._refused(f"with status {response.status}", body)
+            waits = response.headers.get("Retry-After", "")
+            raise self._refused(
+                f"with status {response.status}", body, int(waits) if waits.isdecimal() else None
+            )
         if response.content_type != content_type:
             raise ModelServerBroken(
                 f"{self._server} answered {response.content_type!r} where {content_type!r} belongs;"
                 " check that OPORA_LLM__BASE_URL ends in the path of its OpenAI-compatible API"
             )
 
-    def _refused(self, how: str, body: bytes) -> ModelServerRefused:
+    def _refused(
+        self, how: str, body: bytes, retry_after_s: int | None = None
+    ) -> ModelServerRefused:
         message = error_message(body)
         if self._key:
             message = message.replace(self._key, "[key]")
-        return ModelServerRefused(f"{self._server} refused {how}: {message or 'no reason given'}")
+        if tells_of_context(message):
+            return ModelContextExceeded(
+                f"the question, with its passages, is too long for {self._server} ({message}); ask "
+                "a shorter one, or set OPORA_ANSWERING__EVIDENCE_TOKENS lower"
+            )
+        waits_s = min(max(retry_after_s or RETRY_AFTER_S, 1), LONGEST_RETRY_S)
+        return ModelServerRefused(
+            f"{self._server} refused {how}: {message or 'no reason given'}", waits_s
+        )
 
     def _decode(self, data: bytes, decoder: msgspec.json.Decoder[Wire]) -> Wire:
         try:
@@ -266,6 +319,19 @@ def _payload(model: str, messages: Sequence[Message], params: ChatParams) -> dic
     if params.response_format is not None:
         payload["response_format"] = params.response_format
     return payload
+
+
+async def _let_gather(response: aiohttp.ClientResponse) -> None:
+    """Leave what comes to the system for a moment, to read several tokens at once."""
+    transport = response.connection and response.connection.transport
+    if transport is None or transport.is_closing():
+        return
+    transport.pause_reading()
+    try:
+        await asyncio.sleep(GATHERING_S)
+    finally:
+        if not transport.is_closing():
+            transport.resume_reading()
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:

@@ -3,6 +3,7 @@
 Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html, section 9.2.6.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +13,22 @@ from app.domain.errors import ModelServerBroken
 
 MAX_EVENT_BYTES = 1024**2
 MAX_MESSAGE_CHARS = 300
+CHARS_PER_TOKEN = 20
+"""More than a whole answer has on average; single tokens, as of spaces, are longer."""
+
+# As vLLM, llama.cpp and OpenAI say it.
+_OVER_CONTEXT = re.compile(
+    r"maximum (context|model|input) length|context length is|available context size"
+    r"|context_length_exceeded|exceed\w* (the )?(model'?s )?(max_model_len|context)",
+    re.IGNORECASE,
+)
 
 
 class ServedModel(msgspec.Struct):
+    """A model; vLLM says how many tokens it reads and writes at most."""
+
     id: str
+    max_model_len: int | None = None
 
 
 class ModelList(msgspec.Struct):
@@ -39,6 +52,11 @@ class Choice(msgspec.Struct):
     def has_token(self) -> bool:
         """Whether the model got on; the opening event, with the role alone, does not count."""
         return bool(self.delta.content or self.delta.reasoning_content or self.finish_reason)
+
+    @property
+    def chars(self) -> int:
+        """Characters of text and thought, and one for the event itself."""
+        return 1 + len(self.delta.content or "") + len(self.delta.reasoning_content or "")
 
 
 class TokenCounts(msgspec.Struct):
@@ -83,6 +101,16 @@ class EventReader:
                 return
             elif field == b"data":
                 yield value
+
+
+def longest_answer_chars(max_tokens: int) -> int:
+    """Characters after which a stream of at most so many tokens is taken for an endless one."""
+    return 1000 + CHARS_PER_TOKEN * max_tokens
+
+
+def tells_of_context(message: str) -> bool:
+    """Whether an error says that the prompt is longer than the model's context."""
+    return _OVER_CONTEXT.search(message) is not None
 
 
 def error_message(body: bytes) -> str:

@@ -9,28 +9,33 @@ from itertools import chain, repeat
 
 from app.domain.answers import Usage
 from app.domain.errors import OporaError
-from app.domain.ports import ChatCompletion, ChatDelta, ChatParams, Message
+from app.domain.ports import ChatCompletion, ChatDelta, ChatParams, Message, PromptSize
 
 Reply = Callable[[Sequence[Message]], str]
 """Makes the whole text from the prompt."""
 
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
-_FIRST_PASSAGE = re.compile(r"^\[1\](.*?)(?=^\[\d+\]|\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+_PASSAGE = re.compile(r"^\[(\d+)\](.*?)(?=^\[\d+\]|\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 _SENTENCE = re.compile(r"\S[^\n]*?[.!?…](?=\s|$)")
 
 
 def echo_evidence(messages: Sequence[Message]) -> str:
-    """Answer with the first sentence of passage `[1]` in the last user message, and its marker.
+    """Answer with the first sentence of a passage of the last user message, and its marker.
 
-    The first line of a passage that has more is its heading, as `app.domain.evidence` writes it.
+    It is the passage with most words of the message's last paragraph, where the question stands;
+    the first of equals. The first line of a passage that has more is its heading, as
+    `app.domain.evidence` writes it.
     """
-    passage = _FIRST_PASSAGE.search(_last_question(messages))
-    if passage is None:
+    request = _last_question(messages)
+    asked = _words(request.rpartition("\n\n")[2])
+    passages = _PASSAGE.findall(request)
+    if not passages:
         return ""
-    heading, _, text = passage[1].strip().partition("\n")
+    number, passage = max(passages, key=lambda found: len(asked & _words(found[1])))
+    heading, _, text = passage.strip().partition("\n")
     text = text or heading
     sentence = _SENTENCE.search(text)
-    return f"{sentence[0] if sentence else text.splitlines()[-1]} [1]"
+    return f"{sentence[0] if sentence else text.splitlines()[-1]} [{number}]"
 
 
 def repeat_prompt(messages: Sequence[Message]) -> str:
@@ -53,6 +58,7 @@ class ScriptedChatModel:
         model: The name it goes by.
         token_delay_s: Time that each token takes.
         fail_with: Raised after `fail_after` tokens, or at the end of a shorter text.
+        context_tokens: What it claims to read and write at most.
 
     `requests` keeps what it was asked; `running` counts the generations that are not over.
     """
@@ -62,6 +68,7 @@ class ScriptedChatModel:
     token_delay_s: float = 0.0
     fail_with: OporaError | None = None
     fail_after: int = 0
+    context_tokens: int | None = None
     requests: list[tuple[tuple[Message, ...], ChatParams]] = field(default_factory=list)
     running: int = 0
 
@@ -86,9 +93,8 @@ class ScriptedChatModel:
                 raise self.fail_with
         finally:
             self.running -= 1
-        prompt_tokens = sum(len(_TOKEN.findall(turn.content)) for turn in messages)
         finish_reason = "stop" if said == tokens else "length"
-        yield ChatDelta(usage=Usage(prompt_tokens, len(said)), finish_reason=finish_reason)
+        yield ChatDelta(usage=Usage(_count(messages), len(said)), finish_reason=finish_reason)
 
     async def complete(self, messages: Sequence[Message], params: ChatParams) -> ChatCompletion:
         """Generate the whole text."""
@@ -99,12 +105,28 @@ class ScriptedChatModel:
                 texts.append(last.text)
         return ChatCompletion("".join(texts), last.usage or Usage(), last.finish_reason)
 
+    async def measure(
+        self,
+        messages: Sequence[Message],
+        params: ChatParams,  # noqa: ARG002
+    ) -> PromptSize:
+        """Count its tokens."""
+        return PromptSize(_count(messages), self.context_tokens, is_exact=True)
+
     async def check(self) -> str:
         """Return its name."""
         return self.model
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower()[:5] for word in re.findall(r"\w{3,}", text)}
+
+
+def _count(messages: Sequence[Message]) -> int:
+    return sum(len(_TOKEN.findall(turn.content)) for turn in messages)
 
 
 def _last_question(messages: Sequence[Message]) -> str:

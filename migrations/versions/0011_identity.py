@@ -1,6 +1,6 @@
 """Roles, and who somebody is at the identity provider; the editors of collections.
 
-Revision ID: 0012
+Revision ID: 0011
 Revises: 0010
 """
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0012"
+revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
