@@ -141,7 +141,6 @@ class RerankerSettings(Group):
         None, description="A server that answers `POST <base_url>/rerank`, as vLLM does."
     )
     api_key: SecretStr | None = Field(None, description="Bearer key for that server.")
-    candidates: int = Field(30, gt=0, description="Best fused hits that it reads.")
     timeout_s: float = Field(
         5, gt=0, description="Longest wait for it, in seconds; then its order is left out."
     )
@@ -150,7 +149,6 @@ class RerankerSettings(Group):
 class RetrievalSettings(Group):
     """Search."""
 
-    candidates: int = Field(50, gt=0, description="Hits taken from each leg before fusion.")
     dense_weight: float = Field(
         0.25, ge=0, le=1, description="Share of the dense score in the fused score."
     )
@@ -232,6 +230,15 @@ class IngestionSettings(Group):
     )
 
 
+class AuditSettings(Group):
+    """The trail of who did, asked and read what."""
+
+    texts: bool = Field(
+        False, description="Keep the words of questions and searches in the trail too."
+    )
+    days: int = Field(0, ge=0, description="Days that an event is kept; 0 is for ever.")
+
+
 class LogSettings(Group):
     """Logs."""
 
@@ -267,6 +274,7 @@ class Settings(BaseSettings):
     retrieval: RetrievalSettings = RetrievalSettings()
     answering: AnsweringSettings = AnsweringSettings()
     ingestion: IngestionSettings = IngestionSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
     @cached_property

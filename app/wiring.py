@@ -33,6 +33,7 @@ from app.engines.reranker.overlap import OverlapReranker
 from app.services.access import Access
 from app.services.answering import Answering
 from app.services.assistants import Assistants
+from app.services.audit import Audit
 from app.services.documents import DEFAULT_COLLECTION, Documents
 from app.services.generations import Generations
 from app.services.glossary import LiveGlossary
@@ -69,6 +70,7 @@ class Services:
     assistants: Assistants
     answering: Answering
     chat: ChatModel
+    audit: Audit
     retention: Retention
 
     async def close(self) -> None:
@@ -233,6 +235,7 @@ def build_services(settings: Settings, url: str) -> Services:
     glossary = LiveGlossary(database)
     retrieval = build_retrieval(settings, database, index, glossary)
     chat = build_chat(settings)
+    audit = Audit(database, settings.audit)
     return Services(
         settings=settings,
         database=database,
@@ -250,7 +253,8 @@ def build_services(settings: Settings, url: str) -> Services:
         assistants=Assistants(database),
         answering=build_answering(settings, database, retrieval, chat),
         chat=chat,
-        retention=Retention(database, settings.answering.conversation_days),
+        audit=audit,
+        retention=Retention(database, settings.answering.conversation_days, audit),
     )
 
 

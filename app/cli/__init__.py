@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from app.cli import assistants, evaluate, glossary, jobs, output, sources, verify
+from app.cli import assistants, audit, evaluate, glossary, jobs, output, sources, verify
 from app.cli.output import Json, err, out, print_json
 from app.domain.access import Scope
 from app.domain.errors import ConfigurationError, OporaError
@@ -27,6 +27,7 @@ cli = typer.Typer(
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 cli.add_typer(keys, name="keys")
 cli.add_typer(assistants.commands, name="assistants")
+cli.add_typer(audit.commands, name="audit")
 cli.add_typer(glossary.commands, name="glossary")
 cli.add_typer(evaluate.commands, name="evaluate")
 cli.add_typer(jobs.commands, name="jobs")

@@ -17,6 +17,7 @@ from app.quality.baseline import check_comparable
 from app.quality.datasets import Dataset
 from app.quality.evaluate import DatasetResult, Gain, Report, Way, evaluate
 from app.quality.metrics import METRICS, Interval
+from app.services.retrieval import RERANKED
 from app.settings import Settings
 from app.telemetry import configure_logging
 
@@ -110,7 +111,7 @@ def retrieval_settings(settings: Settings) -> dict[str, object]:
     """What of the settings decides over what is found."""
     return {
         "retrieval": settings.retrieval.model_dump(mode="json"),
-        "rerank_candidates": settings.reranker.candidates,
+        "rerank_candidates": RERANKED,
         "chunk_tokens": settings.ingestion.chunk_tokens,
         "text": TEXT_FINGERPRINT,
     }

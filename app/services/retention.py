@@ -1,4 +1,4 @@
-"""Forgetting conversations after their time."""
+"""Forgetting conversations and the beginning of the audit trail after their time."""
 
 import asyncio
 from datetime import timedelta
@@ -7,6 +7,7 @@ from app.db.base import now
 from app.db.repositories import answers as answer_rows
 from app.db.session import Database
 from app.domain.errors import DatabaseUnavailable
+from app.services.audit import Audit
 from app.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -16,11 +17,18 @@ _AT_ONCE = 500
 
 
 class Retention:
-    """Deletes conversations whose last turn is older than so many days; 0 days delete none."""
+    """Deletes what is older than the settings allow.
 
-    def __init__(self, database: Database, days: int) -> None:
+    Args:
+        database: Where it is.
+        days: Since its last turn that a conversation is kept; 0 is for ever.
+        audit: The trail, which knows its own days.
+    """
+
+    def __init__(self, database: Database, days: int, audit: Audit) -> None:
         self._database = database
         self._days = days
+        self._audit = audit
 
     async def forget(self) -> int:
         """Delete what is over, piece by piece, and return how many conversations that were."""
@@ -36,10 +44,12 @@ class Retention:
 
     async def keep(self) -> None:
         """Forget now and every hour, for ever; where the database is away, an hour later."""
-        while self._days:
+        while True:
             try:
                 if forgotten := await self.forget():
                     log.info("conversations.forgotten", n=forgotten)
+                if through := await self._audit.prune():
+                    log.info("audit.pruned", through=through)
             except DatabaseUnavailable as error:
-                log.warning("conversations.not_forgotten", reason=error.message)
+                log.warning("retention.waits", reason=error.message)
             await asyncio.sleep(_INTERVAL_S)

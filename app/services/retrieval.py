@@ -42,6 +42,10 @@ from app.telemetry import get_logger, observe_stage, stage
 
 log = get_logger(__name__)
 
+RERANKED = 30
+"""Best fused hits that a reranker reads."""
+
+_CANDIDATES = 50  # taken from each leg before fusion
 _RERANKS_AT_ONCE = 4
 _LOOK_AHEAD = 2  # passages loaded for each one wanted: some are joined, some are copies
 
@@ -153,7 +157,7 @@ class Retrieval:
         generation_id = index.generation_id
         timings_ms: dict[str, float] = {}
         with stage("retrieve", timings_ms):
-            k = max(self._settings.candidates, limit)
+            k = max(_CANDIDATES, limit)
             found = await self._batchers[options.mode].submit(
                 _Search(asked, scope, k, options, index)
             )
@@ -304,7 +308,7 @@ class Retrieval:
                         self._rerank_threads,
                         reranker.score,
                         question,
-                        texts[: self._reranker_settings.candidates],
+                        texts[:RERANKED],
                     )
         except (TimeoutError, RerankerUnavailable) as error:
             timings_ms["rerank_skipped"] = round((perf_counter() - begun) * 1000, 3)

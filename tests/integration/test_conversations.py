@@ -108,9 +108,10 @@ async def test_conversations_are_forgotten_after_their_days(house: House) -> Non
             text("UPDATE conversation SET updated_at = :at WHERE conversation_id = :id"),
             {"at": now() - timedelta(days=30, minutes=1), "id": old.conversation_id},
         )
-    assert await Retention(database, 0).forget() == 0
-    assert await Retention(database, 31).forget() == 0
-    assert await Retention(database, 30).forget() == 1
+    audit = house.services.audit
+    assert await Retention(database, 0, audit).forget() == 0
+    assert await Retention(database, 31, audit).forget() == 0
+    assert await Retention(database, 30, audit).forget() == 1
     with pytest.raises(NotFound):
         await old.ask(FOLLOW_UP)
     await new.ask(FOLLOW_UP)

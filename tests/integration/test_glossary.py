@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy import select
 
-from app.db.models import AuditEvent
+from app.db.models import AuditRow
 from app.db.session import Database
 from app.domain.errors import InvalidLines
 from app.domain.glossary import Entry
@@ -54,7 +54,7 @@ async def test_changes_stand_in_the_audit_trail(database: Database) -> None:
     assert (await glossary.stored()).entries == ()
     assert glossary.expansions("VPN") == ()
     async with database.transaction() as session:
-        query = select(AuditEvent).order_by(AuditEvent.number)
+        query = select(AuditRow).order_by(AuditRow.number)
         events = (await session.scalars(query)).all()
     assert [(event.actor, event.action, event.details) for event in events] == [
         ("anna", "glossary.replaced", {"terms": 2}),

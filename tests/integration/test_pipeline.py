@@ -10,7 +10,7 @@ import psutil
 import pytest
 from sqlalchemy import func, select
 
-from app.db.models import AuditEvent, Chunk, DocumentVersion, Embedding
+from app.db.models import AuditRow, Chunk, DocumentVersion, Embedding
 from app.db.repositories import documents as document_rows
 from app.db.repositories import jobs as job_rows
 from app.domain.documents import DocumentStatus, JobState
@@ -68,7 +68,7 @@ async def test_accepted_document_goes_live(house: House, tmp_path: Path) -> None
         query = select(Chunk).where(Chunk.document_id == accepted.document_id)
         chunks = (await session.scalars(query.order_by(Chunk.ordinal))).all()
         vectors = await session.scalar(select(func.count()).select_from(Embedding))
-        audit = (await session.scalars(select(AuditEvent.action))).all()
+        audit = (await session.scalars(select(AuditRow.action))).all()
     assert text is not None
     assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
     assert view.version.chunks == len(chunks) == vectors

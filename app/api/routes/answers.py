@@ -72,6 +72,7 @@ async def search(
             prefer_recent=body.prefer_recent,
         ),
     )
+    await services.audit.searched(caller, query, found)
     return schemas.SearchResponse(
         passages=[schemas.Passage.of(passage) for passage in found.passages],
         searched_for=found.query.text,

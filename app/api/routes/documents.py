@@ -10,12 +10,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 from fastapi.responses import FileResponse, PlainTextResponse
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api import schemas
 from app.api.dependencies import Admin, Cursor, Ingester, Limit, Reader, Wired
+from app.db.repositories import access as access_rows
 from app.db.repositories import documents as document_rows
 from app.db.repositories import sources as source_rows
-from app.domain.access import check_principal
+from app.domain.access import AccessScope, check_principal
 from app.domain.documents import DocumentStatus
 from app.domain.errors import Conflict, InvalidField, NotFound, StorageUnavailable
 from app.services.documents import DEFAULT_COLLECTION, Upload
@@ -118,6 +120,7 @@ async def get_content(
             if found is None:
                 raise NotFound(f"document {document_id!r} has no version {version}")
             view = found
+        await _opened(session, caller, document_id, view.version.version, "content")
     path = services.blobs.local_path(view.version.sha256)
     return FileResponse(path, media_type=view.version.media_type, filename=view.version.filename)
 
@@ -131,8 +134,9 @@ async def get_text(
         view = await document_rows.get_document(session, caller, document_id)
         number = version or view.document.live_version or view.version.version
         text = await document_rows.get_text(session, document_id, number)
-    if text is None:
-        raise NotFound(f"version {number} of document {document_id!r} has no text")
+        if text is None:
+            raise NotFound(f"version {number} of document {document_id!r} has no text")
+        await _opened(session, caller, document_id, number, "text")
     return PlainTextResponse(text)
 
 
@@ -148,6 +152,7 @@ async def list_chunks(
         version = view.document.live_version or view.version.version
         after = int(cursor) if cursor else -1
         rows = await document_rows.list_chunks(session, document_id, version, limit + 1, after)
+        await _opened(session, caller, document_id, version, "chunks")
     page = rows[:limit]
     return schemas.Page(
         items=[schemas.Chunk.of(row) for row in page],
@@ -247,3 +252,11 @@ def _receive(file: UploadFile) -> Upload:
             path.unlink()
         raise StorageUnavailable(f"the upload cannot be kept: {error.strerror}") from error
     return Upload(path, name[-_LONGEST_NAME:], digest.hexdigest(), size)
+
+
+async def _opened(
+    session: AsyncSession, caller: AccessScope, document_id: str, version: int, what: str
+) -> None:
+    await access_rows.record(
+        session, caller.user_id, "document.read", document_id, version=version, what=what
+    )

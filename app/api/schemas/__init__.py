@@ -1,6 +1,6 @@
 """Bodies of requests and responses, as the HTTP contract names them."""
 
-from app.api.schemas.admin import CreatedKey, KeyView, NewKey
+from app.api.schemas.admin import AuditView, CreatedKey, KeyView, NewKey
 from app.api.schemas.answers import (
     AskRequest,
     AskResponse,
@@ -62,6 +62,7 @@ __all__ = [
     "AskResponse",
     "AssistantChange",
     "AssistantView",
+    "AuditView",
     "ChatRequest",
     "Chunk",
     "Citation",

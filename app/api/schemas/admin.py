@@ -1,12 +1,12 @@
-"""Bodies of API keys."""
+"""Bodies of API keys and of the audit trail."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from app.api.schemas.base import Body, UserId
-from app.db.models import ApiKey
+from app.db.models import ApiKey, AuditRow
 from app.domain.access import Scope
 
 
@@ -39,3 +39,21 @@ class KeyView(BaseModel):
     def of(cls, row: ApiKey) -> "KeyView":
         """From the stored row."""
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
+
+
+class AuditView(BaseModel):
+    """An event of the audit trail; `hash` is hexadecimal."""
+
+    number: int
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    details: dict[str, Any]
+    hash: str
+
+    @classmethod
+    def of(cls, row: AuditRow) -> "AuditView":
+        """From the stored row."""
+        fields = {name: getattr(row, name) for name in cls.model_fields}
+        return cls(**fields | {"hash": row.hash.hex()})

@@ -1,6 +1,6 @@
 """All tables; importing this module registers them on Base.metadata."""
 
-from app.db.models.access import ApiKey, AuditEvent, Membership, PrincipalRow
+from app.db.models.access import ApiKey, AuditRow, Membership, PrincipalRow
 from app.db.models.answers import (
     AnswerCitation,
     AnswerPassage,
@@ -28,7 +28,7 @@ __all__ = [
     "AnswerRow",
     "ApiKey",
     "AssistantRow",
-    "AuditEvent",
+    "AuditRow",
     "Chunk",
     "Collection",
     "Conversation",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Identity, LargeBinary, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, now
@@ -56,14 +56,19 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
-class AuditEvent(Base):
-    """Who did what to which thing."""
+class AuditRow(Base):
+    """Who did what to which thing; see app.domain.audit. Only `audit_append` in SQL makes rows."""
 
     __tablename__ = "audit_event"
+    __table_args__ = (
+        Index("ix_audit_event_target", "target", "number"),
+        Index("ix_audit_event_actor", "actor", "number"),
+    )
 
-    number: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    at: Mapped[datetime] = mapped_column(default=now)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
     actor: Mapped[str]
     action: Mapped[str]
     target: Mapped[str]
-    details: Mapped[dict[str, object]] = mapped_column(default=dict)
+    details: Mapped[dict[str, object]] = mapped_column(JSON)
+    hash: Mapped[bytes]

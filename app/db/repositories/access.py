@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.base import new_id, now
-from app.db.models import ApiKey, AuditEvent, PrincipalRow
+from app.db.models import ApiKey, PrincipalRow
 from app.db.repositories import principals as principal_rows
 from app.db.session import Reader
 from app.domain.access import PUBLIC, AccessScope, Identity, Role, Scope
+from app.domain.audit import details_text
 from app.domain.errors import Conflict
 
 _BY_KEY = """
@@ -157,8 +158,9 @@ async def add_key(
 async def record(
     session: AsyncSession, actor: str, action: str, target: str, **details: object
 ) -> None:
-    """Append to the audit trail."""
-    session.add(AuditEvent(actor=actor, action=action, target=target, details=details))
+    """Append to the audit trail; last in its transaction, for others wait until that is over."""
+    text = details_text(details)
+    await session.execute(select(func.audit_append(actor, action, target, text, False)))
 
 
 async def list_keys(session: AsyncSession) -> list[ApiKey]:

@@ -1,0 +1,64 @@
+"""The audit trail: read, exported and shortened; `app.db.repositories.access.record` appends."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from sqlalchemy import delete, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.models import AuditRow
+from app.domain.audit import details_text
+
+
+async def append_fast(
+    connection: AsyncConnection[TupleRow], actor: str, action: str, target: str, **details: object
+) -> None:
+    """Append without waiting for the disk: a crash of PostgreSQL may lose the last half second."""
+    await connection.execute(
+        "SELECT audit_append(%s, %s, %s, %s, true)",
+        (actor, action, target, details_text(details)),
+    )
+
+
+async def list_events(
+    session: AsyncSession,
+    limit: int,
+    newest_first: bool,
+    beyond: int | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    target: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Sequence[AuditRow]:
+    """Some events; `beyond` is the number of the last one of the page before."""
+    query = select(AuditRow).limit(limit)
+    query = query.order_by(AuditRow.number.desc() if newest_first else AuditRow.number)
+    if beyond is not None:
+        query = query.where(AuditRow.number < beyond if newest_first else AuditRow.number > beyond)
+    for column, wanted in (
+        (AuditRow.actor, actor),
+        (AuditRow.action, action),
+        (AuditRow.target, target),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if since is not None:
+        query = query.where(AuditRow.at >= since)
+    if until is not None:
+        query = query.where(AuditRow.at < until)
+    return (await session.scalars(query)).all()
+
+
+async def last_before(session: AsyncSession, moment: datetime) -> AuditRow | None:
+    """The last event before a moment, None where there is none."""
+    query = select(AuditRow).where(AuditRow.at < moment).order_by(AuditRow.number.desc()).limit(1)
+    return await session.scalar(query)
+
+
+async def delete_through(session: AsyncSession, number: int) -> None:
+    """Delete the beginning of the trail, up to a number."""
+    await session.execute(text("SET LOCAL opora.audit_retention = 'on'"))
+    await session.execute(delete(AuditRow).where(AuditRow.number <= number))
