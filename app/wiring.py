@@ -190,7 +190,11 @@ def build_verification(settings: Settings) -> Verification:
 
 
 def build_answering(
-    settings: Settings, database: Database, retrieval: Retrieval, chat: ChatModel
+    settings: Settings,
+    database: Database,
+    retrieval: Retrieval,
+    chat: ChatModel,
+    audit: Audit | None = None,
 ) -> Answering:
     """Answers over a search, written by a chat model."""
     return Answering(
@@ -202,6 +206,7 @@ def build_answering(
         settings.answering,
         settings.http.max_concurrent_answers,
         canonical_order=has_chosen_model(settings),
+        audit=audit,
     )
 
 
@@ -251,7 +256,7 @@ def build_services(settings: Settings, url: str) -> Services:
         glossary=glossary,
         retrieval=retrieval,
         assistants=Assistants(database),
-        answering=build_answering(settings, database, retrieval, chat),
+        answering=build_answering(settings, database, retrieval, chat, audit),
         chat=chat,
         audit=audit,
         retention=Retention(database, settings.answering.conversation_days, audit),

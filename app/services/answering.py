@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 
+from app.db.base import new_id
 from app.db.session import Database
 from app.domain.access import AccessScope
 from app.domain.answers import (
@@ -30,6 +31,7 @@ from app.domain.structured import AnswerSchema, ground
 from app.domain.text import sentences
 from app.domain.unlinking import unlinked
 from app.services.admission import Admission
+from app.services.audit import Audit
 from app.services.drafts import Cited, Draft, Order, Question, Token
 from app.services.evidence_search import EvidenceSearch, Found
 from app.services.prompt_budget import PromptBudget
@@ -38,7 +40,7 @@ from app.services.rewriting import Rewriter
 from app.services.structured import drafted, refuses, write_structured
 from app.services.turns import read_turns, store_turn
 from app.services.verification import Verification
-from app.settings import AnsweringSettings
+from app.settings import AnsweringSettings, AuditSettings
 from app.telemetry import ANSWERS, get_logger, stage
 
 log = get_logger(__name__)
@@ -82,8 +84,10 @@ class Answering:
         settings: AnsweringSettings,
         max_concurrent: int,
         canonical_order: bool = True,
+        audit: Audit | None = None,
     ) -> None:
         self._database = database
+        self._audit = audit or Audit(database, AuditSettings())
         self._search = EvidenceSearch(retrieval, rewriter, settings)
         self._budget = PromptBudget(
             chat, settings.evidence_tokens, settings.max_answer_tokens, canonical_order
@@ -162,11 +166,16 @@ class Answering:
             AnswerSchema(form.schema or {}) if form.type is FormatType.JSON_SCHEMA else None,
         )
         order = await self._filled(order, found, draft, timings_ms, "choose_evidence")
+        answer_id = new_id("ans")
+        await self._audit.asked(scope, answer_id, question.text, generation_id, draft.passages)
         yield Retrieved(draft.passages, generation_id)
         if order.excerpts and question.is_in_two_stages:
             told = order.excerpts
             order, found = await self._second_stage(scope, order, found, draft, timings_ms)
             if order.excerpts != told:
+                await self._audit.asked(
+                    scope, answer_id, question.text, generation_id, draft.passages
+                )
                 yield Retrieved(draft.passages, generation_id)
         if not order.excerpts:
             draft.reason = AbstentionReason.NOTHING_READABLE
@@ -188,8 +197,8 @@ class Answering:
             form.type,
         )
         result = draft.result(provenance, timings_ms)
-        answer_id, conversation_id = await store_turn(
-            self._database, scope, question.conversation_id, question.text, result
+        conversation_id = await store_turn(
+            self._database, scope, answer_id, question.conversation_id, question.text, result
         )
         yield Finished(answer_id, conversation_id, result)
 

@@ -11,6 +11,7 @@ from app.db.repositories import audit as audit_rows
 from app.db.session import Database
 from app.domain.access import AccessScope
 from app.domain.audit import PRUNED
+from app.domain.documents import Passage
 from app.services.retrieval import SearchResult
 from app.settings import AuditSettings
 
@@ -23,19 +24,28 @@ class Audit:
         self._settings = settings
 
     async def searched(self, caller: AccessScope, query: str, found: SearchResult) -> None:
-        """Record a search and the chunks that it shows, before it leaves."""
-        told = {"query": query} if self._settings.texts else {}
+        """Record a search and what it shows, before that leaves."""
+        words = {"query": query} if self._settings.texts else {}
+        shown = _shown(found.generation_id, found.passages)
+        await self._append(caller, "searched", "search", shown | words)
+
+    async def asked(
+        self,
+        caller: AccessScope,
+        answer_id: str,
+        question: str,
+        generation_id: str,
+        passages: Sequence[Passage],
+    ) -> None:
+        """Record a question and the passages that are shown for it, before they leave."""
+        words = {"question": question} if self._settings.texts else {}
+        await self._append(caller, "asked", answer_id, _shown(generation_id, passages) | words)
+
+    async def _append(
+        self, caller: AccessScope, action: str, target: str, details: dict[str, object]
+    ) -> None:
         async with self._database.reading() as connection:
-            await audit_rows.append_fast(
-                connection,
-                caller.user_id,
-                "searched",
-                "search",
-                generation=found.generation_id,
-                chunks=[passage.chunk_id for passage in found.passages],
-                documents=sorted({passage.document_id for passage in found.passages}),
-                **told,
-            )
+            await audit_rows.append_fast(connection, caller.user_id, action, target, details)
 
     async def list_events(
         self, limit: int, newest_first: bool, beyond: int | None = None, **wanted: Any
@@ -58,3 +68,11 @@ class Audit:
             )
             await audit_rows.delete_through(session, last.number)
             return last.number
+
+
+def _shown(generation_id: str, passages: Sequence[Passage]) -> dict[str, object]:
+    return {
+        "generation": generation_id,
+        "chunks": [passage.chunk_id for passage in passages],
+        "documents": sorted({passage.document_id for passage in passages}),
+    }

@@ -6,6 +6,7 @@ from html import unescape
 
 from app.db.base import new_id, now
 from app.db.models import AnswerCitation, AnswerPassage, AnswerRow, Conversation
+from app.db.repositories import access as access_rows
 from app.db.repositories import answers as answer_rows
 from app.db.repositories import documents as document_rows
 from app.db.session import Database
@@ -52,20 +53,20 @@ def _told(row: AnswerRow) -> str:
 async def store_turn(
     database: Database,
     scope: AccessScope,
+    answer_id: str,
     conversation_id: str | None,
     question: str,
     result: Answer | Abstention,
-) -> tuple[str, str]:
+) -> str:
     """Store a turn with its evidence, in a new conversation where none is named.
 
     Returns:
-        The answer's id and the conversation's.
+        The conversation's id.
 
     Raises:
         Conflict: A cited document went away while the model wrote.
         NotFound: The conversation is not the caller's.
     """
-    answer_id = new_id("ans")
     citations = result.citations if isinstance(result, Answer) else ()
     async with database.transaction() as session:
         cited = {(c.document_id, c.version) for c in citations}
@@ -103,7 +104,21 @@ async def store_turn(
             AnswerCitation(answer_id=answer_id, ordinal=ordinal, **_citation_fields(citation))
             for ordinal, citation in enumerate(citations, start=1)
         )
-    return answer_id, conversation_id
+        provenance = result.provenance
+        await access_rows.record(
+            session,
+            scope.user_id,
+            "answered",
+            answer_id,
+            conversation=conversation_id,
+            status="answered" if isinstance(result, Answer) else "abstained",
+            reason=None if isinstance(result, Answer) else str(result.reason),
+            model=provenance.model,
+            adapter=provenance.adapter,
+            prompt=provenance.prompt_version,
+            documents=sorted({citation.document_id for citation in citations}),
+        )
+    return conversation_id
 
 
 def _row(

@@ -1,6 +1,6 @@
 """The audit trail: read, exported and shortened; `app.db.repositories.access.record` appends."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from psycopg import AsyncConnection
@@ -13,7 +13,11 @@ from app.domain.audit import details_text
 
 
 async def append_fast(
-    connection: AsyncConnection[TupleRow], actor: str, action: str, target: str, **details: object
+    connection: AsyncConnection[TupleRow],
+    actor: str,
+    action: str,
+    target: str,
+    details: Mapping[str, object],
 ) -> None:
     """Append without waiting for the disk: a crash of PostgreSQL may lose the last half second."""
     await connection.execute(

@@ -1,7 +1,7 @@
 """The audit trail as a chain of hashes that nothing but retention may shorten.
 
-Revision ID: 0013
-Revises: 0012
+Revision ID: 0012
+Revises: 0011
 """
 
 import hashlib
@@ -11,8 +11,8 @@ from datetime import UTC
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
