@@ -117,7 +117,7 @@ class Bench:
             begun = perf_counter()
             first_sentence = None
             body = {
-                "question": self._questions[number],
+                "question": self._questions[number % len(self._questions)],
                 "assistant": ASSISTANT.name,
                 "stream": True,
             }
@@ -135,16 +135,22 @@ class Bench:
             tokens = done["usage"]["completion_tokens"]
             return Streamed(first_token, first_sentence, total, tokens)
 
-        await run(ask, len(self._questions), concurrency, into)
+        await run(ask, self._count(concurrency), concurrency, into)
+
+    def _count(self, concurrency: int) -> int:
+        """How many to ask: all, and again where they are fewer than two at each place."""
+        return max(len(self._questions), 2 * concurrency)
 
     async def alone(self, concurrency: int, max_tokens: int, into: Run) -> None:
         """Ask vLLM with the same messages."""
         session = self._client.session
 
         async def ask(number: int) -> Streamed:
-            return await ask_vllm(session, self._url, self._prompts[number], max_tokens)
+            return await ask_vllm(
+                session, self._url, self._prompts[number % len(self._prompts)], max_tokens
+            )
 
-        await run(ask, len(self._prompts), concurrency, into)
+        await run(ask, self._count(concurrency), concurrency, into)
 
     async def compare(self) -> Run:
         """Print what Opora adds at each concurrency; return its run of one at a time."""
@@ -235,7 +241,7 @@ async def measure(limit: int) -> None:
     """Start everything, measure, print."""
     lines = (SAMPLES / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     asked = [json.loads(line) for line in lines]
-    questions = [one["question"] for one in asked if one["lang"] == "en"][:limit]
+    questions = [one["question"] for one in asked if one["lang"] == "en"]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opora-")))
         port = free_port()
@@ -272,9 +278,11 @@ async def measure(limit: int) -> None:
             await fill(client)
             worker.stop()
             prompts = await recorded(own, url, questions)
-            bench = Bench(client, app, vllm_url, questions, prompts["in canonical order"])
-            print(f"{len(questions)} questions, answers of {LONG} tokens at most", flush=True)
-            await bench.stages(await bench.compare())
+            sent = prompts["in canonical order"]
+            if limit:
+                bench = Bench(client, app, vllm_url, questions[:limit], sent[:limit])
+                print(f"{limit} questions, answers of {LONG} tokens at most", flush=True)
+                await bench.stages(await bench.compare())
             await prefix_hits(session, vllm_url, prompts)
     load = os.getloadavg()[0]
     print(f"load average {load:.1f} on {os.cpu_count()} cores")
@@ -316,7 +324,7 @@ async def recorded(
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--questions", type=int, default=24)
+    parser.add_argument("--questions", type=int, default=8, help="0: the cache alone")
     options = parser.parse_args()
     if not vllm.is_prepared(vllm.cache_folder()):
         raise SystemExit("vLLM is not installed; `python -m tests.vllm.server prepare` does it")
