@@ -1,5 +1,6 @@
 """`opora evaluate`: how well Opora finds and answers, measured on a dataset."""
 
+import signal
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -40,6 +41,8 @@ class Comparison(StrEnum):
 @commands.callback()
 def evaluate() -> None:
     """Measure Opora on your own documents and questions."""
+    # The throw-away database and the model server end with the command, whoever ends it.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 @commands.command()

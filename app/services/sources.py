@@ -152,8 +152,9 @@ class Sources:
                 ids = [document_id for document_id, _ in keys]
                 await source_rows.remove(session, ids, forget=True)
             await source_rows.replace_skipped(session, source_id, ())
-            await _record(session, actor, "source.deleted", source)
             await session.delete(source)
+            await session.flush()
+            await _record(session, actor, "source.deleted", source)
 
     async def request_sync(self, actor: str, request: SyncRequest) -> Job:
         """Let a worker sync a source; the same sync that no worker has begun yet is not doubled.
