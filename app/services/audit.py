@@ -1,5 +1,6 @@
 """Who searched, beside what the other use cases record; the trail read, and how long it is kept."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -22,6 +23,9 @@ class Audit:
     def __init__(self, database: Database, settings: AuditSettings) -> None:
         self._database = database
         self._settings = settings
+        self._drafts: list[audit_rows.Draft] = []
+        self._running: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
 
     async def searched(self, caller: AccessScope, query: str, found: SearchResult) -> None:
         """Record a search and what it shows, before that leaves."""
@@ -44,8 +48,19 @@ class Audit:
     async def _append(
         self, caller: AccessScope, action: str, target: str, details: dict[str, object]
     ) -> None:
+        """Append, together with what others want appended while the turn before is written."""
+        self._drafts.append((caller.user_id, action, target, details))
+        if self._next is None:
+            self._next = asyncio.create_task(self._append_drafts(self._running))
+        await asyncio.shield(self._next)
+
+    async def _append_drafts(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        drafts, self._drafts = self._drafts, []
+        self._running, self._next = self._next, None
         async with self._database.reading() as connection:
-            await audit_rows.append_fast(connection, caller.user_id, action, target, details)
+            await audit_rows.append_fast(connection, drafts)
 
     async def list_events(
         self, limit: int, newest_first: bool, beyond: int | None = None, **wanted: Any

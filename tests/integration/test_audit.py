@@ -42,8 +42,10 @@ async def test_many_writers_make_one_whole_trail(house: House) -> None:
     document_id = await house.add("Отпуск длится 28 дней.")
     await asyncio.gather(*(write(number) for number in range(20)), *(fail() for _ in range(5)))
     found = await house.services.retrieval.search(ADMIN, Asked("отпуск"), 5)
-    await house.services.audit.searched(member("ann"), "отпуск", found)
+    searches = (house.services.audit.searched(member("ann"), "отпуск", found) for _ in range(7))
+    await asyncio.gather(*searches)
     events = await trail(house)
+    assert sum(event.action == "searched" for event in events) == 7
     assert list(broken_links(events)) == []
     assert sum(event.action == "tried" for event in events) == 20
     assert not [event for event in events if event.action == "failed"]

@@ -11,18 +11,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.models import AuditRow
 from app.domain.audit import details_text
 
+Draft = tuple[str, str, str, Mapping[str, object]]
+"""Actor, action, target and details of an event to be."""
 
-async def append_fast(
-    connection: AsyncConnection[TupleRow],
-    actor: str,
-    action: str,
-    target: str,
-    details: Mapping[str, object],
-) -> None:
+
+async def append_fast(connection: AsyncConnection[TupleRow], drafts: Sequence[Draft]) -> None:
     """Append without waiting for the disk: a crash of PostgreSQL may lose the last half second."""
+    actors, actions, targets, details = zip(*drafts, strict=True)
     await connection.execute(
-        "SELECT audit_append(%s, %s, %s, %s, true)",
-        (actor, action, target, details_text(details)),
+        """
+        SELECT audit_append(actor, action, target, details, true)
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) WITH ORDINALITY
+             AS draft(actor, action, target, details, place)
+        ORDER BY place
+        """,
+        (list(actors), list(actions), list(targets), [details_text(one) for one in details]),
     )
 
 
