@@ -33,8 +33,6 @@ from app.settings import Settings
 from app.telemetry import configure_logging
 from app.wiring import Services, build_answering
 
-_HANG_UP_S = 0.2
-
 
 def measure_answers(
     settings: Settings,
@@ -133,7 +131,7 @@ async def _measure(
 def _answering(services: Services, way: AnswerWay) -> Answering:
     if way is not AnswerWay.EXTRACTIVE:
         return services.answering
-    silent = ScriptedChatModel(fixed(""), model="none")
+    silent = ScriptedChatModel(fixed("…"), model="none")  # an empty answer would be an error
     return build_answering(services.settings, services.database, services.retrieval, silent)
 
 
@@ -141,8 +139,6 @@ async def _warm(chat: ChatModel, dataset: Dataset) -> None:
     """Let our own model server read its instructions, so that no question is timed with them."""
     for language in sorted({question.language for question in dataset.questions} & {"en", "ru"}):
         await chat.complete(answer_prompt(language, "", "?"), ChatParams(max_tokens=1))
-        # llama.cpp hangs up after an answer, and a pool that does not know yet would reuse that.
-        await asyncio.sleep(_HANG_UP_S)
 
 
 @contextmanager

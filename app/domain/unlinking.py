@@ -40,7 +40,7 @@ _ADDRESS = re.compile(
              |mailto|tel|sms|callto|skype|magnet|urn|cid|mid|intent|market|ms-[a-z-]+|jar|feed)
              :(?=[^\s:]){_NO_SPACE}*
        | (?<![\w:/\\])(?://|\\\\)(?=[^\W_]|\[){_NO_SPACE}*
-       | (?<![\w@-])www\d{{0,3}}\.(?=[^\W_]){_NO_SPACE}*
+       | (?<!@)www\d{{0,3}}\.(?=[^\W_]){_NO_SPACE}*
        | (?<![\w@])(?<!\w[.-])(?:{_LABEL}\.){{1,10}}
              (?:[a-z][a-z0-9-]{{1,62}}|{_CYRILLIC_TOP})
              (?::\d{{1,5}})?[/?#](?=[^\s<>]){_NO_SPACE}*""",

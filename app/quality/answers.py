@@ -103,7 +103,7 @@ async def ask_all(
 
     Args:
         answering: For each way who answers, over documents that `reader_of` may read; for the
-            extractive one with a model that says nothing.
+            extractive one with a model that claims nothing.
         embedder: That of the index.
         dataset: What is asked.
         at_once: How many questions are asked side by side.

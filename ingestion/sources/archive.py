@@ -75,7 +75,8 @@ class ArchiveReader:
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
             _raise_if_storage(error)
             raise UnreadableDocument(f"the ZIP archive is damaged: {error}") from error
-        members = [one for one in self._archive.infolist() if not one.is_dir()]
+        # `ZipInfo.is_dir` fails for a name that damage has left empty.
+        members = [one for one in self._archive.infolist() if not one.filename.endswith("/")]
         _check_sizes(members, self._path.stat().st_size)
         files: dict[str, SourceFile] = {}
         skipped: list[Skipped] = []

@@ -104,6 +104,7 @@ def test_each_listed_variable_is_read(patch: pytest.MonkeyPatch, name: str) -> N
     values: dict[str, str] = {
         "OPORA_ADMIN_KEY": KEY,
         "OPORA_LLM__SERVER": "vllm",
+        "OPORA_AUDIT__TEXTS": "True",
         "OPORA_LOG__LEVEL": "error",
         "OPORA_RETRIEVAL__DENSE_WEIGHT": "0.125",
     }
