@@ -74,6 +74,11 @@ def unlinked(text: str) -> str:
     return text
 
 
+def as_written(text: str) -> str:
+    """Return an unlinked text with its host names as the documents write them."""
+    return text.replace("[.]", ".")
+
+
 def _once(text: str) -> str:
     text = html.unescape(_AMPERSANDS.sub("&", text))
     text = _INVISIBLE.sub("", text).translate(_LOOK_ALIKES)

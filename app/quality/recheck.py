@@ -9,6 +9,7 @@ import msgspec
 
 from app.domain.citations import Sentence, read_sentences, table_header
 from app.domain.errors import EvaluationRefused
+from app.domain.unlinking import as_written
 from app.domain.verification import evidence_facts, given_names, missing_facts, read_facts
 
 _MARKER = re.compile(r"\[(\d{1,9})\]")
@@ -267,6 +268,6 @@ def _facts(
     told = [p.text for p in answer.passages or () if p.document_id == citation.document_id]
     given = given_names(answer.question, [*told, text or ""])
     evidence = evidence_facts(citation.quote)
-    for sentence in read_sentences(_sentence(citation, answer)) or [Sentence("", ())]:
+    for sentence in read_sentences(as_written(_sentence(citation, answer))) or [Sentence("", ())]:
         for fact in missing_facts(read_facts(sentence.text), evidence, around, given):
             yield f"{fact.kind.value} {fact.text!r} is not what the quote or its headings say"

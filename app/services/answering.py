@@ -29,7 +29,7 @@ from app.domain.ports import ChatModel, ChatParams
 from app.domain.prompts import PROMPT_VERSION, answer_prompt, prompt
 from app.domain.structured import AnswerSchema, ground
 from app.domain.text import sentences
-from app.domain.unlinking import unlinked
+from app.domain.unlinking import as_written, unlinked
 from app.services.admission import Admission
 from app.services.audit import Audit
 from app.services.drafts import Cited, Draft, Order, Question, Token
@@ -342,7 +342,8 @@ class Answering:
 
     async def _release(self, sentence: Sentence, order: Order, draft: Draft) -> list[Token | Cited]:
         """Let a sentence leave, or do with it what the assistant does with unsupported ones."""
-        if not any(letter.isalnum() for letter in unlinked(sentence.text)):
+        sentence = replace(sentence, text=unlinked(sentence.text).strip())
+        if not any(letter.isalnum() for letter in sentence.text):
             return []
         policy = order.question.assistant.unsupported
         events = await self._check(sentence, order, draft)
@@ -351,7 +352,7 @@ class Answering:
             draft.unsupported += 1
             if policy is Unsupported.MARK:
                 mark = prompt("unsupported", order.language)
-                draft.held.append(Token(draft.add(f"{unlinked(sentence.text).strip()} {mark}")))
+                draft.held.append(Token(draft.add(f"{sentence.text} {mark}")))
             return []
         return draft.release() if policy is not Unsupported.ABSTAIN else []
 
@@ -374,7 +375,7 @@ class Answering:
         support = await asyncio.to_thread(self._support, sentence, order, draft)
         if support is None:
             return []
-        text = with_marker(unlinked(sentence.text).strip(), support.excerpt)
+        text = with_marker(sentence.text, support.excerpt)
         added = draft.add(text)
         end = len(draft.text)
         citation = cite(support, order.excerpts[support.excerpt - 1], end - len(text), end)
@@ -384,7 +385,7 @@ class Answering:
     def _support(self, sentence: Sentence, order: Order, draft: Draft) -> Support | None:
         begun = perf_counter()
         try:
-            claimed = order.claimed(sentence)
+            claimed = order.claimed(replace(sentence, text=as_written(sentence.text)))
             return self._verification.check(claimed, order.asked, order.excerpts, draft.similarity)
         finally:
             draft.verify_ms += (perf_counter() - begun) * 1000
