@@ -266,7 +266,8 @@ async def test_type_that_is_not_read_leaves_nothing(house: House) -> None:
 
 
 async def test_parser_that_dies_twice_puts_the_file_into_quarantine(house: House) -> None:
-    accepted = await house.accept(OLD)
+    slow = f"<html><body><p>{OLD}</p><!-- {'x ' * 10_000_000} --></body></html>"
+    accepted = await house.accept(slow, "slow.html")
     with killing_parsers():
         await house.tasks.run(accepted.job_id)
         job = await house.job(accepted.job_id)
@@ -276,7 +277,7 @@ async def test_parser_that_dies_twice_puts_the_file_into_quarantine(house: House
     view = await house.view(accepted.document_id)
     assert (job.state, view.status) == (JobState.FAILED, DocumentStatus.QUARANTINED)
     assert "killed" in str(view.version.reason)
-    again = await house.accept(OLD)
+    again = await house.accept(slow, "slow.html")
     assert (again.duplicate, again.job_id) == (True, accepted.job_id)  # it stays there
     with pytest.raises(Forbidden, match="only an admin"):
         await house.services.documents.retry_job(member("eve"), accepted.job_id)
